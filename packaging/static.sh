@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-target/static}
-# A static glibc has no `dlsym`, by which the random numbers would look for the system call: it is called directly.
+# getrandom looks the system call up with `dlsym`, which a static glibc lacks; this setting calls it directly.
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"" \
   cargo build --release --locked -p inferometer --target x86_64-unknown-linux-gnu
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the wheel: the program and the Python package, for any Linux with glibc 2.17 (x86-64), and the sdist.
+# Builds the wheel (the program and the Python package, for any Linux with glibc 2.17 or newer, x86-64) and the sdist.
 #
 #   packaging/wheel.sh [OUT]
 #

@@ -36,7 +36,7 @@ class Summary:
     """The numbers of a run.
 
     Attributes:
-        duration_s: From the start of the run to the last answer, in seconds.
+        duration_s: From the start of the run to the last instant recorded for any request, in seconds.
         completed: Successful requests.
         failed: Requests that failed.
         total_input_tokens: Prompt tokens of the successful requests.

@@ -5,7 +5,7 @@
 pub enum ArrivalError {
     /// A rate that is negative, zero or not a number.
     #[error(
-        "--request-rate {rate}: must be above 0; give requests per second, or inf to send everything at once"
+        "--request-rate must be greater than 0, got {rate}: give requests per second, or inf to send everything at once"
     )]
     Rate {
         /// The rate that was given.
@@ -13,7 +13,7 @@ pub enum ArrivalError {
     },
     /// A burstiness that is negative, zero or not a number.
     #[error(
-        "--burstiness {burstiness}: must be above 0; 1 is a Poisson process, smaller is burstier, inf is evenly spaced"
+        "--burstiness must be greater than 0, got {burstiness}: 1 is a Poisson process, smaller is burstier, inf is evenly spaced"
     )]
     Burstiness {
         /// The burstiness that was given.
@@ -44,7 +44,7 @@ pub enum ArrivalError {
         flag: &'static str,
     },
     /// A ramp's start or end that is negative or not a number.
-    #[error("{flag} {value}: must not be negative; give requests per second")]
+    #[error("{flag} must not be negative, got {value}")]
     RampEndNegative {
         /// The flag that is wrong.
         flag: &'static str,
@@ -52,7 +52,7 @@ pub enum ArrivalError {
         value: f64,
     },
     /// A ramp to a rate that no client sends at.
-    #[error("--ramp-up-end-rps {end}: must be at most 1000000 requests per second")]
+    #[error("--ramp-up-end-rps must be at most 1000000 requests per second, got {end}")]
     RampTooHigh {
         /// The end of the ramp.
         end: f64,
@@ -76,14 +76,14 @@ pub enum ArrivalError {
         why: &'static str,
     },
     /// A strategy that does not exist.
-    #[error("--ramp-up-strategy {name}: unknown strategy; use linear or exponential")]
+    #[error("invalid --ramp-up-strategy \"{name}\": expected linear or exponential")]
     UnknownStrategy {
         /// The name that was given.
         name: String,
     },
     /// A seed that NumPy's legacy generator does not take.
     #[error(
-        "--seed {seed}: must be at most 4294967295, because arrivals are drawn with NumPy's generator; choose a smaller seed"
+        "--seed must be at most 4294967295, got {seed}: arrivals are drawn with NumPy's generator"
     )]
     Seed {
         /// The seed that was given.

@@ -178,7 +178,7 @@ pub fn check_tokens(ready: &Ready, record: &Record, found: &mut dyn FnMut(Findin
         Finding::note(
             "ignore_eos",
             format!("{OUTPUT_TOKENS} tokens requested, {answer} received"),
-            "answers have other lengths than requested, so the work differs between runs: use a server that supports \
+            "answer lengths differ from those requested, so the work differs between runs: use a server that supports \
              ignore_eos or min_tokens (--extra-body), or compare tokens, not requests",
         )
     });
@@ -206,7 +206,7 @@ fn tokens(record: &Record, tokenizer: &Tokenizer, applies_chat_template: bool) -
         Finding::bad(
             "tokenizer",
             detail,
-            "this is not the model's tokenizer, so prompts have other lengths than requested: correct --tokenizer",
+            "this is not the model's tokenizer, so prompt lengths differ from those requested: correct --tokenizer",
         )
     } else if answer_off > 2.0 + ANSWER_TOLERANCE * f64::from(answer) {
         Finding::note(

@@ -193,8 +193,8 @@ fn repeated_workload(extras: &Extras, facts: &RunFacts) -> Option<Note> {
     (!known).then(|| Note {
         code: "repeated_workload".to_owned(),
         message: format!(
-            "the run of {earlier} sent {part} to this server; what its prefix cache still holds of them makes this \
-             run faster, and the server does not report how much; change --seed or reset the cache \
+            "the run of {earlier} sent {part} to this server; whatever is still in the prefix cache makes this run \
+             faster, and the server does not report how much; change --seed or reset the cache \
              (--reset-prefix-cache)"
         ),
         zh: format!(

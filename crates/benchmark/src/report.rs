@@ -405,8 +405,7 @@ impl Recovery<'_> {
             ));
             if !outside {
                 observer.line(&format!(
-                    "The run would have written it to {}: copy it there if it is needed (recover --save-result \
-                     writes it there at once)",
+                    "The run would have written it to {}: copy it there if it is needed",
                     elsewhere.display()
                 ));
             }

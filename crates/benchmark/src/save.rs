@@ -175,7 +175,7 @@ impl Finished<'_> {
             let path = file.write(result, details).or_failure()?;
             if path != file.path() {
                 observer.note(&format!(
-                    "{} is another run's: the result is in {}",
+                    "{} belongs to another run: the result is in {}",
                     file.path().display(),
                     path.display()
                 ));

@@ -37,11 +37,11 @@ pub fn overview(groups: &[Folded], align: impl Fn(&[Vec<String>]) -> String) -> 
         );
     }
     text.push_str(
-        "± is half of the 95 % interval of the mean (Student's t, over the runs that are in the number).\n",
+        "± is half of the 95 % interval of the mean (Student's t, over the runs in the mean).\n",
     );
     if groups.iter().any(|group| group.used < group.runs) {
         text.push_str(
-            "Runs that are INVALID or have no answer are counted, and are in no number; a run can be both.\n",
+            "Runs that are INVALID or have no answer are excluded from every mean; a run can be both.\n",
         );
     }
     text

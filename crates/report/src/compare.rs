@@ -342,8 +342,9 @@ impl Comparison {
         let metrics = self.metrics();
         if metrics.iter().any(|(key, _)| key.starts_with(RESPONSE)) {
             doc.text(lang.pick(
-                "Response latency counts from the instant at which a request was due, so it has the wait for a free slot \
-                 in it: it is what users wait. Under a cap the latency from the send, below it, leaves that wait out.",
+                "Response latency counts from the instant at which a request was due, so it includes the wait for a free \
+                 slot, as users experience it. The rows below the response rows count from the send: with \
+                 --max-concurrency or --multi-turn-max-active, they do not include that wait.",
                 "响应延迟自请求应发时刻起算，含等待空闲名额的时间，即用户实际等待的时间。有并发上限时，其下自发送起的延迟不含这段等待。",
             ));
         }

@@ -120,7 +120,7 @@ mod tests {
             detail: None,
         };
         let full = format!(
-            "{} is 12.5 ms (send time minus due time or slot release), limit 3 ms: {}",
+            "{} is 12.5 ms (send time minus the later of due time and slot release), limit 3 ms: {}",
             rule.quantity, rule.en.meaning
         );
         let (message, remedy) = texts(&reason(&full), Lang::Zh);

@@ -39,8 +39,8 @@ pub enum ResultsError {
     },
     /// Another process still writes in the folder.
     #[error(
-        "{}: another process writes in the folder: the run, or a recovery of it, is still in progress; wait for it, \
-         or stop the run with Ctrl-C or SIGTERM, which saves its result",
+        "{}: another process is writing to this folder: the run or its recovery is still in progress; wait until it \
+         ends, or stop the run with Ctrl-C or SIGTERM, which saves its result",
         path.display()
     )]
     InUse {

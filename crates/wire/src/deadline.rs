@@ -66,7 +66,7 @@ impl Expired {
                 )
             }
             Self::Head => format!(
-                "status and headers not complete within {} s of the send (--first-byte-timeout and ten times \
+                "status and headers not complete within {} s of the send (--first-byte-timeout plus ten times \
                  --idle-timeout)",
                 seconds(head_limit(timeouts))
             ),

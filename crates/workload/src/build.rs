@@ -63,7 +63,7 @@ fn conclude(sample: Sample, settings: &WorkloadSettings, reusable: Option<f64>) 
     let mut warnings = sample.warnings;
     if settings.ignores_template_kwargs() {
         warnings.push(format!(
-            "--chat-template-kwargs has no effect on the dataset {} in vLLM, and so none with --compat vllm.",
+            "--chat-template-kwargs has no effect with --compat vllm on the dataset {}, as in vLLM.",
             settings.dataset.name()
         ));
     }

@@ -188,8 +188,8 @@ pub fn offline(
         Some(spec) => Some(load_tokenizer(spec, settings.compat)?),
         None if settings.target.has_tokenizer => {
             return Err(Error::usage(
-                "name a --tokenizer or a --model: no server is asked for it here (`--tokenizer builtin` needs no \
-                 download)",
+                "--model and --tokenizer are missing: this command contacts no server that could name the model; set \
+                 one of the two (`--tokenizer builtin` needs no download)",
             ));
         }
         None => None,

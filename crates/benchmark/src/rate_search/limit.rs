@@ -44,7 +44,7 @@ impl Limit {
         let wrong = |why: &str| {
             Error::usage(format!(
                 "--find-rate {text}: {why}; expected STATISTIC_METRIC<MILLISECONDS, such as p99_ttft<500, with mean, \
-                 median or pNN and ttft, tpot, itl, e2el"
+                 median or pNN and ttft, tpot, itl, e2el, client_queue_time, e2el_including_client_queue"
             ))
         };
         let (name, limit) = text.split_once('<').ok_or_else(|| wrong("missing <"))?;

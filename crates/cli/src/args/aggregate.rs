@@ -14,7 +14,8 @@ pub(crate) struct AggregateArgs {
     /// aggregate_results.csv in the results folder].
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Only write one row per run; do not fold repeats.
+    /// Do not write the second table, which has the mean, standard deviation and 95 % interval of
+    /// repeated runs.
     #[arg(long)]
     pub(crate) per_run: bool,
 }

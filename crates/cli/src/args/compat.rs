@@ -9,8 +9,8 @@ use clap::Args;
 pub(crate) struct ShimArgs {
     /// Folder for the scripts; created if missing.
     pub(crate) folder: PathBuf,
-    /// Also write `vllm`, which runs inferometer for `vllm bench serve` and `vllm bench sweep` and
-    /// the real vllm for everything else. The folder must come first in PATH.
+    /// Also write `vllm`, which runs inferometer for `vllm bench serve` and `vllm bench sweep
+    /// serve`, and the real vllm for everything else. The folder must come first in PATH.
     #[arg(long)]
     pub(crate) with_vllm: bool,
 }

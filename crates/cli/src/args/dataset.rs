@@ -38,7 +38,8 @@ pub(crate) struct DatasetArgs {
     /// Prompt tokens (random).
     #[arg(long)]
     pub(crate) input_len: Option<i64>,
-    /// Output tokens, for every dataset that has such an option.
+    /// Output tokens, instead of the dataset's own option; without effect on sonnet and, with
+    /// --compat vllm, on speed_bench.
     #[arg(long)]
     pub(crate) output_len: Option<i64>,
     /// Prompt tokens of random data [default: 1024].

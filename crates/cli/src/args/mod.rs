@@ -175,7 +175,7 @@ pub(crate) struct ReportArgs {
     /// Also write vLLM's result file of the run.
     #[arg(long)]
     pub(crate) save_result: bool,
-    /// With the lists of single requests in it.
+    /// Include per-request arrays in the result file.
     #[arg(long, requires = "save_result")]
     pub(crate) save_detailed: bool,
     /// Folder of the result file [default: the current one].
@@ -202,8 +202,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct RecoverArgs {
     /// The run folder.
     pub(crate) run: PathBuf,
-    /// Write vLLM's result where the run would have written it [default: result.json in the run
-    /// folder].
+    /// Write vLLM's result where the run would have written it, instead of to result.json in the
+    /// run folder; needs a run with --save-result.
     #[arg(long)]
     pub(crate) save_result: bool,
     /// Formats of other tools.

@@ -261,15 +261,16 @@ pub(crate) struct ContentArgs {
     /// Repetition penalty.
     #[arg(long)]
     pub(crate) repetition_penalty: Option<f64>,
-    /// Ask the server to ignore the EOS token and generate to the limit; always on for random data
-    /// and traces.
+    /// Ask the server to ignore the EOS token and generate to the limit; always on for random,
+    /// random-mm, mix, traces and synthetic conversations.
     #[arg(long)]
     pub(crate) ignore_eos: bool,
     /// Extra fields of the request body, as a JSON object; they override the flags. Single fields
     /// can be set with --extra-body.NAME VALUE.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_body: Option<String>,
-    /// Arguments for the tokenizer's chat template, as a JSON object (custom, speed_bench).
+    /// Arguments for the tokenizer's chat template, as a JSON object; with --compat vllm, without
+    /// effect on hf and spec_bench.
     #[arg(long, value_name = "JSON")]
     pub(crate) chat_template_kwargs: Option<String>,
     /// Number of log probabilities per token (completions only).
@@ -292,7 +293,7 @@ pub(crate) struct ContentArgs {
 pub(crate) struct ReportingArgs {
     /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time,
     /// e2el_including_client_queue [default: ttft,tpot,itl; e2el for embedding, rerank and similar
-    /// backends].
+    /// backends, and without streams].
     #[arg(long, value_name = "LIST")]
     pub(crate) percentile_metrics: Option<String>,
     /// Percentiles to print and save [default: 99].

@@ -28,8 +28,9 @@ pub(crate) struct SweepArgs {
     /// Replace the results of an earlier sweep.
     #[arg(long, overrides_with = "again")]
     pub(crate) overwrite: bool,
-    /// Resume an unfinished sweep of the same settings; otherwise move earlier results to a folder
-    /// with the date in its name, next to theirs, and start over. `run_sweep.py` uses this.
+    /// Resume an unfinished sweep of the same settings; otherwise move earlier results to a new
+    /// folder beside the results folder (its name with the date added) and start over.
+    /// `run_sweep.py` uses this.
     #[arg(long, overrides_with_all = ["overwrite", "resume"], conflicts_with = "serve_cmd")]
     pub(crate) again: bool,
     /// Stop at the first run that fails (always with --serve-cmd, unless --continue-on-error).

@@ -45,7 +45,7 @@ pub(super) fn collect(paths: &[PathBuf], output: &Output) -> Result<(Aggregate, 
     for copy in &table.duplicates {
         let (copy, of) = (copy.file.display(), copy.of.display());
         output.note(&format!(
-            "{copy} is the run of {of} again, and is counted once"
+            "{copy} and {of} are the same run; it is counted once"
         ));
     }
     Ok((table, sources))

@@ -145,8 +145,8 @@ fn name_left_servers(output: &Output) {
         .unwrap_or_default()
     {
         output.warn(&format!(
-            "a server of an earlier sweep is still running: process {} ({}). It was killed together with what looked \
-             after it; end it with: kill {}",
+            "a server of an earlier sweep is still running: process {} ({}). That sweep was killed before it \
+             could stop the server; stop it with: kill {}",
             server.pid, server.command, server.pid
         ));
     }

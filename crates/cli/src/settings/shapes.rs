@@ -219,7 +219,7 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
             ))
         })
     };
-    // `--output-len` is for every dataset that has such an option.
+    // `--output-len` stands for the dataset's own option.
     let given = args
         .multi_turn_output_len
         .clone()

@@ -102,13 +102,9 @@ const CLIENT: &[Fault] = &[
             });
         },
     ),
-    Fault::new(
-        "client_cpu",
-        "a worker uses 75 % of its processor",
-        |scene, _| {
-            worker(scene).cpu = part_of_wall(scene, 0.75);
-        },
-    ),
+    Fault::new("client_cpu", "a worker uses 75 % of its CPU", |scene, _| {
+        worker(scene).cpu = part_of_wall(scene, 0.75);
+    }),
     Fault::new(
         "near_ceiling",
         "the load is 55 % of the ceiling",

@@ -148,8 +148,8 @@ impl Findings<'_> {
         let backlog = self.extras.concurrency.backlog.as_ref()?;
         let (growth, slowdown) = (backlog.wait_growth * 100.0, backlog.slowdown);
         let en = format!(
-            "wait for the first token longer by {growth:.0} % of the time in which requests arrived, time per token \
-             {slowdown:.1} times that of the first answers"
+            "the wait for the first token grew by {growth:.0} % of the time in which requests arrived; the time per \
+             token is {slowdown:.1} times that of the first answers"
         );
         let zh = format!(
             "首个 token 的等待增加了请求到达时间的 {growth:.0} %，每个 token 的时间为最初回答的 {slowdown:.1} 倍"

@@ -12,7 +12,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         code: "late_sends",
         quantity: "client send lateness: p99",
-        definition: Some("send time minus due time or slot release"),
+        definition: Some("send time minus the later of due time and slot release"),
         unit: Unit::Ms,
         caution: OfTtft {
             fraction: 0.02,
@@ -213,7 +213,7 @@ pub const RULES: &[Rule] = &[
         caution: Any,
         invalid: Never,
         en: Advice {
-            meaning: "a percentile this high is down to chance with so few requests",
+            meaning: "with this few requests, a percentile this high is mostly chance",
             remedy: "raise --num-prompts to the number named, or choose a lower percentile",
         },
         zh: Advice {
@@ -283,7 +283,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         code: "input_length",
-        quantity: "deviation of the prompt lengths that the server counted from those that were meant",
+        quantity: "deviation of the prompt lengths that the server counted from the requested ones",
         definition: Some("beyond the tokens that a template may add"),
         unit: Unit::Fraction,
         caution: From(0.1),
@@ -364,7 +364,7 @@ pub const RULES: &[Rule] = &[
         caution: From(1.5),
         invalid: Never,
         en: Advice {
-            meaning: "the run mixes servers of different speed, and its numbers are those of neither",
+            meaning: "the run mixes servers of different speed, and its numbers are those of none of them",
             remedy: "see the rows by server; measure the servers one by one",
         },
         zh: Advice {

@@ -118,7 +118,7 @@ pub(crate) const CASES: &[Case] = &[
     case("late_sends", Invalid, |run| {
         run.each(50, |record| postpone(record, Nanos::from_millis(40)));
     })
-    .says("ms (send time minus due time or slot release), limit 10 ms"),
+    .says("ms (send time minus the later of due time and slot release), limit 10 ms"),
     case("client_cpu", Caution, |run| busy(run, 0.75)),
     case("client_cpu", Invalid, |run| busy(run, 0.95)),
     case("near_ceiling", Caution, |run| {

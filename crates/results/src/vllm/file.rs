@@ -184,7 +184,8 @@ impl ResultFile {
 
     fn append(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
         if self.links == Links::Replace && self.path.is_symlink() {
-            let problem = "it is a symbolic link, which the command line does not name";
+            let problem = "it is a symbolic link, expected a regular file: name the link on the command line \
+                           to follow it";
             return Err(ResultsError::format(&self.path, problem));
         }
         let mut file = File::options()

@@ -45,7 +45,10 @@ fn check_run(cell: &Cell) -> Result<(), String> {
     match parse(cell)? {
         Command::Run(args) => RunSettings::resolve(*args).map(drop).map_err(problem),
         Command::Simulate(args) => simulate::check(*args).map(drop).map_err(problem),
-        _ => Err("expected a command for a run".to_owned()),
+        _ => Err(
+            "invalid command: expected the flags of `inferometer run` or `inferometer simulate`"
+                .to_owned(),
+        ),
     }
 }
 
