@@ -251,7 +251,7 @@ impl Answer<'_> {
         let limits = stream.limits;
         let mut framer = Framer::new(limits.event);
         let mut received = 0_u64;
-        let mut trusted = may_be_event_stream(stream.kind);
+        let trusted = may_be_event_stream(stream.kind);
         let mut begun = false;
         loop {
             let data = match self.next(body.as_mut()).await {
@@ -261,16 +261,11 @@ impl Answer<'_> {
                 Err(_) if progress.done => return conclusion(self.record, progress, reader),
                 Err(stop) => return Err(stop.fault()),
             };
-            if !trusted && !data.trim_ascii_start().is_empty() {
-                if !looks_like_events(&data) {
-                    return Err(self.not_a_stream(stream.kind, &data, body).await);
-                }
-                trusted = true;
-            }
             if !begun && let Some(first) = data.trim_ascii_start().first() {
                 begun = true;
-                // No field begins like this: some servers send their errors as plain JSON.
-                if *first == b'{' {
+                // No field begins with a brace: some servers send their errors as plain JSON.
+                let is_stream = looks_like_events(&data) || trusted && *first != b'{';
+                if !is_stream {
                     return Err(self.not_a_stream(stream.kind, &data, body).await);
                 }
             }
@@ -303,7 +298,7 @@ impl Answer<'_> {
                 self.deadline.done(self.activity());
             }
         }
-        if !trusted {
+        if !trusted && !begun {
             return Err(self.not_a_stream(stream.kind, b"", body).await);
         }
         self.finish_stream(framer, reader, progress, limits)

@@ -27,6 +27,9 @@ use crate::target::Target;
 use crate::unknown_fields;
 use crate::wire::Wire;
 
+/// Token events for which memory is reserved before the first one comes: 64 KiB per request.
+const RESERVE: u32 = 4_096;
+
 /// True for a content coding that changes the bytes (RFC 9110, section 8.4.1, RFC 8878, RFC 7932). Some
 /// servers send `none`, `utf-8` or nothing as the value, and mean no coding.
 fn is_compressed(encoding: &HeaderValue) -> bool {
@@ -47,9 +50,6 @@ fn is_compressed(encoding: &HeaderValue) -> bool {
             .any(|coding| name.trim().eq_ignore_ascii_case(coding))
     })
 }
-
-/// Token events for which memory is reserved before the first one comes: 64 KiB per request.
-const RESERVE: u32 = 4_096;
 
 /// An exchange on one connection.
 pub(crate) struct Run<'a> {

@@ -85,7 +85,7 @@ pub(crate) fn conclusion(
 /// True for an answer whose tokens were all spent on reasoning that the server keeps to itself.
 fn is_all_hidden(record: &Record) -> bool {
     let tokens = record.usage.completion_tokens.unwrap_or_default();
-    tokens > 0 && record.usage.reasoning_tokens >= Some(tokens)
+    tokens > 0 && record.hidden_output_tokens() == tokens
 }
 
 /// Drops a last event without text, where no usage can say whether it carries a token: the tokens

@@ -278,12 +278,7 @@ impl<'a> Sink<'a> {
         if usage == Usage::default() {
             return;
         }
-        let known = &mut self.record.usage;
-        known.prompt_tokens = usage.prompt_tokens.or(known.prompt_tokens);
-        known.completion_tokens = usage.completion_tokens.or(known.completion_tokens);
-        known.cached_tokens = usage.cached_tokens.or(known.cached_tokens);
-        known.reasoning_tokens = usage.reasoning_tokens.or(known.reasoning_tokens);
-        self.record.marks.usage = Some(self.stamp.at);
+        self.keep_usage(usage);
         if let (Some(total), Some(before)) = (usage.completion_tokens, self.progress.cumulative) {
             self.progress.named_tokens = Some(total.saturating_sub(before));
             self.progress.cumulative = Some(total);
@@ -301,12 +296,20 @@ impl<'a> Sink<'a> {
         };
         let (new, all) = self.progress.count_choice(total);
         usage.completion_tokens = Some(all);
-        let counts = self.progress.cumulative.take().is_some();
-        self.usage(usage);
-        if counts {
+        self.keep_usage(usage);
+        if self.progress.cumulative.is_some() {
             self.progress.named_tokens = Some(new);
             self.progress.cumulative = Some(all);
         }
+    }
+
+    fn keep_usage(&mut self, usage: Usage) {
+        let known = &mut self.record.usage;
+        known.prompt_tokens = usage.prompt_tokens.or(known.prompt_tokens);
+        known.completion_tokens = usage.completion_tokens.or(known.completion_tokens);
+        known.cached_tokens = usage.cached_tokens.or(known.cached_tokens);
+        known.reasoning_tokens = usage.reasoning_tokens.or(known.reasoning_tokens);
+        self.record.marks.usage = Some(self.stamp.at);
     }
 
     /// The number of tokens in the token event of the current message, where the server lists them.

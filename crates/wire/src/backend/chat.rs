@@ -13,15 +13,10 @@ use serde_json::{Map, Value, json};
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
 use super::completions::index;
-use super::message::{
-    Groq, Timings, check_error, find_usage, is_marker, note_extras, note_timings, object,
-    unknown_member,
-};
+use super::message::{InMessage, is_marker, object, unknown_member};
 use crate::content::Content;
 use crate::error::WireError;
-use crate::json::{
-    Count, Length, Lenient, Reason, ServerMetrics, Text, actual_error, reason, text,
-};
+use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
 use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
@@ -90,23 +85,7 @@ pub(super) fn messages(request: &Request, backend: &Backend) -> Result<Value, Wi
     Ok(json!([{"role": "user", "content": content}]))
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
-    #[serde(default)]
-    usage: Lenient<UsageObject>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    object: Lenient<Text<'a>>,
-    #[serde(default)]
-    metrics: Lenient<ServerMetrics>,
-    #[serde(default)]
-    x_groq: Lenient<Groq>,
-    #[serde(default)]
-    timings: Lenient<Timings>,
-}
+type Message<'a> = super::message::Message<'a, Choice<'a>>;
 
 #[derive(Debug, serde::Deserialize)]
 struct Choice<'a> {
@@ -181,21 +160,17 @@ struct Function<'a> {
     arguments: Option<Text<'a>>,
 }
 
-impl Message<'_> {
-    fn usage(&self) -> Option<&UsageObject> {
-        let in_choices = self.choices.iter().flatten().map(|choice| &choice.usage);
-        find_usage(&self.usage, in_choices, &self.x_groq)
+impl InMessage for Choice<'_> {
+    fn index(&self) -> usize {
+        index(self.index)
     }
 
-    /// An error of the whole message, or of a choice.
+    fn usage(&self) -> Option<&UsageObject> {
+        self.usage.as_ref()
+    }
+
     fn error(&self) -> Option<&RawValue> {
-        let in_choices = self
-            .choices
-            .iter()
-            .flatten()
-            .filter_map(|choice| choice.error);
-        let mut errors = self.error.into_iter().chain(in_choices);
-        errors.find(|error| actual_error(Some(error)).is_some())
+        self.error
     }
 }
 
@@ -322,17 +297,10 @@ impl ReplyReader for Reader {
             return Ok(());
         }
         let message: Message<'_> = object(event.data)?;
-        check_error(
-            message.error(),
-            text(message.object.as_ref()) == Some("error"),
-            event.data,
-        )?;
         let choices = message.choices.as_deref().unwrap_or_default();
         // With several choices in a message, the numbers are those of the answer.
         let own = choices.first().filter(|_| choices.len() == 1);
-        let own = own.map(|choice| index(choice.index));
-        note_extras(message.usage(), message.metrics.0, own, sink);
-        note_timings(message.timings.0, sink);
+        message.note(own.map(InMessage::index), event.data, sink)?;
         if choices.is_empty() && message.usage().is_none() && message.metrics.is_none() {
             sink.stray(event.data);
         }
@@ -349,13 +317,7 @@ impl ReplyReader for Reader {
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let message: Message<'_> = object(body)?;
-        check_error(
-            message.error(),
-            text(message.object.as_ref()) == Some("error"),
-            body,
-        )?;
-        note_extras(message.usage(), message.metrics.0, None, sink);
-        note_timings(message.timings.0, sink);
+        message.note(None, body, sink)?;
         let mut any = false;
         for choice in message.choices.iter().flatten() {
             sink.choice(index(choice.index));

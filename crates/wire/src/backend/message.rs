@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::{Count, Lenient, ServerMetrics, actual_error};
+use crate::json::{Count, Lenient, ServerMetrics, Text, actual_error, text};
 use crate::reply::{Fault, Sink, failure_words, not_json};
 use crate::sse::SseEvent;
 use crate::usage::UsageObject;
@@ -51,43 +51,111 @@ pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) ->
     Err(Fault::new(Outcome::StreamError, message))
 }
 
-/// What Groq adds to OpenAI's messages.
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub(super) struct Groq {
-    pub(super) usage: Lenient<UsageObject>,
+/// A message in OpenAI's form, of the stream or the whole body of an answer that is not streamed, with
+/// choices of the kind `C`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(bound(deserialize = "C: Deserialize<'de>"))]
+pub(super) struct Message<'a, C> {
+    #[serde(default)]
+    pub(super) choices: Option<Vec<C>>,
+    #[serde(default)]
+    usage: Lenient<UsageObject>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    object: Lenient<Text<'a>>,
+    #[serde(default)]
+    pub(super) metrics: Lenient<ServerMetrics>,
+    /// Where Groq's API puts the usage.
+    #[serde(default)]
+    x_groq: Lenient<Groq>,
+    /// What llama.cpp adds to its last message.
+    #[serde(default)]
+    timings: Lenient<Timings>,
 }
 
-/// What llama.cpp adds to its last message.
+/// What the choices of either form have in common.
+pub(super) trait InMessage {
+    /// Its number, 0 where it has none.
+    fn index(&self) -> usize;
+
+    /// The usage numbers in it.
+    fn usage(&self) -> Option<&UsageObject>;
+
+    /// The error in it.
+    fn error(&self) -> Option<&RawValue>;
+}
+
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct Timings {
+struct Groq {
+    usage: Lenient<UsageObject>,
+}
+
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Timings {
     /// Prompt tokens from the prefix cache.
     cache_n: Count,
 }
 
-/// llama.cpp's cached tokens, unless the usage has them.
-pub(super) fn note_timings(timings: Option<Timings>, sink: &mut Sink<'_>) {
-    let Some(cached) = timings.and_then(|timings| timings.cache_n.0) else {
-        return;
-    };
-    if sink.record().usage.cached_tokens.is_none() {
-        sink.usage(Usage {
-            cached_tokens: Some(cached),
-            ..Usage::default()
-        });
+impl<C: InMessage> Message<'_, C> {
+    /// The usage numbers: its own, else those in a choice, else Groq's.
+    pub(super) fn usage(&self) -> Option<&UsageObject> {
+        let mut in_choices = self.choices.iter().flatten();
+        self.usage
+            .as_ref()
+            .or_else(|| in_choices.find_map(InMessage::usage))
+            .or_else(|| self.x_groq.as_ref()?.usage.as_ref())
     }
-}
 
-/// The usage numbers of a message in OpenAI's form: its own, else those in a choice, else Groq's.
-pub(super) fn find_usage<'m>(
-    own: &'m Lenient<UsageObject>,
-    mut in_choices: impl Iterator<Item = &'m Lenient<UsageObject>>,
-    groq: &'m Lenient<Groq>,
-) -> Option<&'m UsageObject> {
-    own.as_ref()
-        .or_else(|| in_choices.find_map(Lenient::as_ref))
-        .or_else(|| groq.as_ref()?.usage.as_ref())
+    /// An error of the whole message, or of a choice.
+    fn error(&self) -> Option<&RawValue> {
+        let in_choices = self.choices.iter().flatten().filter_map(InMessage::error);
+        let mut errors = self.error.into_iter().chain(in_choices);
+        errors.find(|error| actual_error(Some(error)).is_some())
+    }
+
+    /// Passes on usage numbers and server-side times; fails if the message, which `data` is, reports an
+    /// error. The numbers are of the choice `own`, else of the answer.
+    pub(super) fn note(
+        &self,
+        own: Option<usize>,
+        data: &[u8],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Fault> {
+        let is_error = text(self.object.as_ref()) == Some("error");
+        check_error(self.error(), is_error, data)?;
+        match (self.usage(), own) {
+            (Some(usage), Some(choice)) => {
+                sink.choice(choice);
+                sink.usage_of_choice(usage.usage());
+            }
+            (Some(usage), None) => sink.usage(usage.usage()),
+            (None, _) => {}
+        }
+        let cached = self.timings.0.and_then(|timings| timings.cache_n.0);
+        if cached.is_some() && sink.record().usage.cached_tokens.is_none() {
+            sink.usage(Usage {
+                cached_tokens: cached,
+                ..Usage::default()
+            });
+        }
+        if let Some(metrics) = self.metrics.0 {
+            let record = sink.record();
+            record.server_queue_s = metrics
+                .queue_time_ms
+                .0
+                .map(|ms| ms / 1e3)
+                .or(record.server_queue_s);
+            record.server_ttft_s = metrics
+                .time_to_first_token_ms
+                .0
+                .map(|ms| ms / 1e3)
+                .or(record.server_ttft_s);
+        }
+        Ok(())
+    }
 }
 
 /// The name of the first member of the choices' deltas or messages that holds something: for
@@ -118,35 +186,4 @@ pub(super) fn unknown_member(data: &[u8]) -> Option<String> {
         .filter(|(name, value)| !NO_OUTPUT.contains(&name.as_str()) && filled(value))
         .map(|(name, _)| name.clone())
         .next()
-}
-
-/// Usage numbers and server-side times, which any message may carry. `choice` is that of the message:
-/// the numbers are then of this choice.
-pub(super) fn note_extras(
-    usage: Option<&UsageObject>,
-    metrics: Option<ServerMetrics>,
-    choice: Option<usize>,
-    sink: &mut Sink<'_>,
-) {
-    match (usage, choice) {
-        (Some(usage), Some(choice)) => {
-            sink.choice(choice);
-            sink.usage_of_choice(usage.usage());
-        }
-        (Some(usage), None) => sink.usage(usage.usage()),
-        (None, _) => {}
-    }
-    if let Some(metrics) = metrics {
-        let record = sink.record();
-        record.server_queue_s = metrics
-            .queue_time_ms
-            .0
-            .map(|ms| ms / 1e3)
-            .or(record.server_queue_s);
-        record.server_ttft_s = metrics
-            .time_to_first_token_ms
-            .0
-            .map(|ms| ms / 1e3)
-            .or(record.server_ttft_s);
-    }
 }

@@ -7,7 +7,7 @@ use inferometer_wire::Counting;
 use inferometer_wire::backend::find;
 use inferometer_wire::offline::read_timed;
 
-use crate::common::{Step, exchange_with, json_answer, write};
+use crate::common::whole;
 
 /// The record of messages that arrive 20 ms apart.
 fn read(backend: &str, messages: &[String]) -> Record {
@@ -24,15 +24,6 @@ fn read(backend: &str, messages: &[String]) -> Record {
 
 fn tokens(record: &Record) -> Vec<u16> {
     record.events.iter().map(|event| event.tokens).collect()
-}
-
-/// The record of an answer that was not streamed.
-fn whole(backend: &str, body: &str) -> Record {
-    exchange_with(
-        backend,
-        vec![Step::Read, write(json_answer("200 OK", body))],
-        |settings| settings.body.stream = false,
-    )
 }
 
 #[test]

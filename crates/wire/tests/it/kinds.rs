@@ -6,7 +6,7 @@ use inferometer_core::{EventKind, Outcome, Record};
 use inferometer_wire::backend::find;
 use inferometer_wire::offline::read_stream;
 
-use crate::common::{STREAM_HEAD, Step, chunk, exchange, exchange_with, json_answer, write};
+use crate::common::{STREAM_HEAD, Step, chunk, exchange, json_answer, whole, write};
 
 fn read(backend: &str, messages: &[&str]) -> Record {
     let lines: Vec<String> = messages
@@ -93,15 +93,6 @@ fn whole_chat_answers_of_every_kind_are_output() {
             "{message}"
         );
     }
-}
-
-/// The record of an answer that was not streamed.
-fn whole(backend: &str, body: &str) -> Record {
-    exchange_with(
-        backend,
-        vec![Step::Read, write(json_answer("200 OK", body))],
-        |settings| settings.body.stream = false,
-    )
 }
 
 #[test]

@@ -278,3 +278,12 @@ pub(crate) fn check_order(record: &Record) {
     let known: Vec<Nanos> = instants.into_iter().flatten().collect();
     assert!(known.is_sorted(), "{known:?}");
 }
+
+/// The record of an answer that was not streamed.
+pub(crate) fn whole(backend: &str, body: &str) -> Record {
+    exchange_with(
+        backend,
+        vec![Step::Read, write(json_answer("200 OK", body))],
+        |settings| settings.body.stream = false,
+    )
+}
