@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use inferometer_core::Record;
 use inferometer_engine::{RunInput, StopHandle, send_once};
-use inferometer_wire::Wire;
+use inferometer_wire::{Prepared, Wire};
 use inferometer_workload::{Tokenizer, count_output_tokens};
 
 use crate::error::{Error, OrError};
@@ -84,11 +84,7 @@ impl Finding {
 pub fn send_both(ready: &Ready, found: &mut dyn FnMut(Finding)) -> Result<Option<Record>, Error> {
     let stop = StopHandle::default();
     found(send_plain(ready, &stop)?);
-    let streamed = send_once(&ready.plan, &ready.plan.requests[1..2], 1, &stop)
-        .or_failure()?
-        .into_iter()
-        .next();
-    match streamed {
+    match send(&ready.plan, &ready.plan.requests[1], &stop)? {
         Some(record) if record.is_ok() => {
             let events = record.events.len();
             found(if events > 1 {
@@ -121,11 +117,7 @@ fn send_plain(ready: &Ready, stop: &StopHandle) -> Result<Finding, Error> {
         wire: plain,
         ..ready.plan.clone()
     };
-    let record = send_once(&plan, std::slice::from_ref(&request), 1, stop)
-        .or_failure()?
-        .into_iter()
-        .next();
-    Ok(match record {
+    Ok(match send(&plan, &request, stop)? {
         Some(record) if record.is_ok() => {
             let ms = record
                 .end
@@ -138,6 +130,12 @@ fn send_plain(ready: &Ready, stop: &StopHandle) -> Result<Finding, Error> {
         }
         other => failure("plain request", other.as_ref()),
     })
+}
+
+/// The record of one request; `None` if it was not sent.
+fn send(plan: &RunInput, request: &Prepared, stop: &StopHandle) -> Result<Option<Record>, Error> {
+    let mut records = send_once(plan, std::slice::from_ref(request), 1, stop).or_failure()?;
+    Ok(records.pop())
 }
 
 fn failure(name: &'static str, record: Option<&Record>) -> Finding {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use inferometer_core::{Nanos, Outcome, Record, Records};
 use inferometer_metrics::{
-    Kind, Metric, MetricSettings, MetricStats, Slo, Summary, Times, extras, numpy, summarise,
+    Kind, Metric, MetricSettings, MetricStats, Slo, Summary, Times, numpy, summarise,
 };
 use inferometer_results::{
     Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError,
@@ -14,7 +14,6 @@ use inferometer_results::{
 use inferometer_workload::DatasetSpec;
 
 use crate::error::{Error, OrError};
-use crate::numbers::with_own_peaks;
 use crate::observer::Observer;
 use crate::settings::Exports;
 use crate::spec::{RunFacts, RunSpec};
@@ -23,15 +22,23 @@ use crate::vllm;
 /// Name in the exports of `multi-turn` with `--multi-turn` and without a file.
 const SYNTHETIC_TURNS: &str = "multi-turn-synthetic";
 
+/// A finished run.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured<'a> {
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) records: &'a dyn Records,
+    pub(crate) spec: &'a RunSpec,
+    pub(crate) facts: &'a RunFacts,
+    /// The numbers of our own table.
+    pub(crate) summary: &'a Summary,
+}
+
 /// Writes all formats and names their files to `observer`; they go to `run_folder` unless another
 /// folder was given.
 pub(crate) fn write(
     exports: &Exports,
     run_folder: Option<&Path>,
-    manifest: &Manifest,
-    records: &dyn Records,
-    spec: &RunSpec,
-    facts: &RunFacts,
+    measured: Measured<'_>,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
     let Some(folder) = exports
@@ -40,7 +47,7 @@ pub(crate) fn write(
     else {
         return Ok(());
     };
-    let run = export_run(manifest, records, spec, facts);
+    let run = export_run(measured);
     let written = exports
         .forms()
         .iter()
@@ -56,12 +63,14 @@ pub(crate) fn write(
 }
 
 /// Everything that the formats can contain.
-fn export_run<'a>(
-    manifest: &'a Manifest,
-    records: &dyn Records,
-    spec: &RunSpec,
-    facts: &RunFacts,
-) -> ExportRun<'a> {
+fn export_run(measured: Measured<'_>) -> ExportRun<'_> {
+    let Measured {
+        manifest,
+        records,
+        spec,
+        facts,
+        summary: own,
+    } = measured;
     let metrics = spec.metric_settings();
     let kind = metrics.kind;
     let of = |value: &dyn Fn(&Record, &Times) -> Option<f64>| {
@@ -69,8 +78,7 @@ fn export_run<'a>(
             value(record, &Times::of(record, kind))
         }))
     };
-    let mut summary = export_summary(records, &metrics);
-    with_own_peaks(&mut summary, &extras(records, &metrics), metrics.as_vllm);
+    let summary = export_summary(records, &metrics);
     let stat = |metric| {
         summary
             .stats
@@ -126,8 +134,8 @@ fn export_run<'a>(
                 .filter(|_| facts.ignore_eos),
         },
         retokenized: retokenized(records),
-        max_output_tokens_per_s: summary.max_output_tokens_per_s,
-        max_concurrent_requests: summary.max_concurrent_requests as u64,
+        max_output_tokens_per_s: own.max_output_tokens_per_s,
+        max_concurrent_requests: own.max_concurrent_requests as u64,
         accept_length: facts
             .decoding
             .as_ref()

@@ -71,7 +71,7 @@ pub use error::{Cause, Error, OrError};
 pub use inferometer_workload::{DatasetSpec, LengthsSpec};
 pub use json_integers::check_integers;
 pub use numbers::{Look, Numbers};
-pub use observer::{Measuring, Observer, Sentence, Shown, Silent};
+pub use observer::{Measuring, Observer, Shown, Silent};
 pub use prepare::{Ready, arrivals, offline, prepare};
 pub use probe::ProbeNumbers;
 pub use rate_search::{RateSearch, SearchBudget};

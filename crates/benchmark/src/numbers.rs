@@ -47,7 +47,11 @@ impl Numbers {
         };
         let (mut summary, mut extras) = analyse(records, &settings);
         extras.notes.extend(repeated_workload(&extras, facts));
-        with_own_peaks(&mut summary, &extras, as_vllm);
+        if !as_vllm && summary.kind == Kind::Generation {
+            // vLLM counts events and not tokens, and requests that did not overlap.
+            summary.max_output_tokens_per_s = extras.peak_output_tokens_per_s;
+            summary.max_concurrent_requests = extras.concurrency.max;
+        }
         let verdict = judge(&summary, &extras, health, &spec.verdict_settings(facts));
         let traffic = Traffic::of(records, &facts.traffic);
         Self {
@@ -154,15 +158,6 @@ impl Numbers {
             color: look.color,
             columns: look.columns,
         })
-    }
-}
-
-/// Replaces vLLM's peaks by ours, unless its rules hold to the letter: vLLM counts events and not tokens,
-/// and requests that did not overlap.
-pub(crate) fn with_own_peaks(summary: &mut Summary, extras: &Extras, as_vllm: bool) {
-    if !as_vllm && summary.kind == Kind::Generation {
-        summary.max_output_tokens_per_s = extras.peak_output_tokens_per_s;
-        summary.max_concurrent_requests = extras.concurrency.max;
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use inferometer_core::ClientHealth;
+use inferometer_core::{Bilingual, ClientHealth};
 use inferometer_engine::{Progress, StopHandle};
-use inferometer_report::Lang;
 
 use crate::numbers::Numbers;
 use crate::spec::{RunFacts, RunSpec};
@@ -73,23 +72,7 @@ pub struct Shown<'a> {
     /// The run folder, where there is one.
     pub run_folder: Option<&'a std::path::Path>,
     /// In a simulation: a sentence that says so.
-    pub simulated: Option<&'a Sentence>,
-}
-
-/// A sentence in each language of reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sentence {
-    /// In English.
-    pub en: String,
-    /// In Chinese.
-    pub zh: String,
-}
-
-impl Sentence {
-    /// The sentence in a language.
-    pub fn text(&self, lang: Lang) -> &str {
-        lang.pick(&self.en, &self.zh)
-    }
+    pub simulated: Option<&'a Bilingual>,
 }
 
 /// Ignores everything.

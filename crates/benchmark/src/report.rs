@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use inferometer_arrival::ArrivalSettings;
-use inferometer_core::{Detail, Level, Reason, Record, Records, Schedule, Verdict};
+use inferometer_core::{Bilingual, Level, Reason, Record, Records, Schedule, Verdict};
 use inferometer_report::Lang;
 use inferometer_results::{
     ChangedFile, Details, Existing, Manifest, Recovered, ResultFile, RunFolder, ScheduleInfo,
@@ -15,7 +15,7 @@ use inferometer_workload::{BUILTIN, HubSettings, Tokenizer};
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
-use crate::observer::{Observer, Sentence, Shown};
+use crate::observer::{Observer, Shown};
 use crate::probe::ProbeNumbers;
 use crate::run_records::count_in_memory;
 use crate::settings::Exports;
@@ -193,17 +193,20 @@ impl FolderRun {
         export::write(
             exports,
             Some(&self.folder),
-            &self.manifest,
-            &self.records,
-            &self.spec,
-            &self.facts,
+            export::Measured {
+                manifest: &self.manifest,
+                records: &self.records,
+                spec: &self.spec,
+                facts: &self.facts,
+                summary: &self.numbers.summary,
+            },
             observer,
         )?;
         self.records.check().or_usage()
     }
 
     fn show(&self, observer: &dyn Observer) {
-        let simulated = self.manifest.run.simulated.then(|| Sentence {
+        let simulated = self.manifest.run.simulated.then(|| Bilingual {
             en: "Simulated: no server was measured.".into(),
             zh: "模拟：未测量任何服务器。".into(),
         });
@@ -243,7 +246,7 @@ fn with_changed_data(verdict: Verdict, changed: &[ChangedFile]) -> Verdict {
             "{en}, by the hash in its manifest: these numbers are not those of the run"
         ),
         remedy: "use an unchanged copy of the run folder".into(),
-        detail: Some(Detail { en, zh }),
+        detail: Some(Bilingual { en, zh }),
     }];
     reasons.extend(verdict.reasons);
     Verdict::from_reasons(reasons)

@@ -151,10 +151,13 @@ impl Finished<'_> {
         export::write(
             &self.saving.exports,
             places.folder_path(),
-            self.manifest,
-            self.records,
-            self.spec,
-            self.facts,
+            export::Measured {
+                manifest: self.manifest,
+                records: self.records,
+                spec: self.spec,
+                facts: self.facts,
+                summary: &self.numbers.summary,
+            },
             observer,
         )
     }

@@ -5,7 +5,7 @@
 //! settings give the same result file and the same records, byte for byte.
 
 use inferometer_core::random::indexed_stream;
-use inferometer_core::{Nanos, Prompt, Request};
+use inferometer_core::{Bilingual, Nanos, Prompt, Request};
 use inferometer_engine::{VirtualRequest, VirtualRun, simulate as run_virtually};
 use inferometer_os::clock;
 use inferometer_results::rfc3339;
@@ -20,7 +20,7 @@ use crate::command::command;
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
-use crate::observer::{Observer, Sentence, Shown};
+use crate::observer::{Observer, Shown};
 use crate::prepare::{Ready, prepare_without_server};
 use crate::run::{self, Run, announce, body_digests, complete, failures, introduce, known_facts};
 use crate::run_records::count_tokens;
@@ -156,7 +156,7 @@ pub fn simulate(
     manifest.engine_model["counters"] = json!(stats);
     let span = finished.health.wall.as_secs_f64();
     let (title, speed) = (model.title(), span / took.max(1e-9));
-    let simulated = Sentence {
+    let simulated = Bilingual {
         en: format!(
             "Simulated: {title} on a virtual clock, {span:.1} s in {took:.3} s ({speed:.0} times real time). No \
              server was measured."

@@ -134,7 +134,8 @@ impl Observer for Watch<'_> {
                 .render(shown.spec, shown.facts, shown.health, &style),
         );
         if let Some(sentence) = shown.simulated {
-            self.output.print_sentence(sentence.text(self.view.lang));
+            let text = self.view.lang.pick(&sentence.en, &sentence.zh);
+            self.output.print_sentence(text);
         }
     }
 }

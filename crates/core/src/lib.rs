@@ -35,7 +35,7 @@ pub use hex::hex;
 pub use meaning::{FIRST_MEANING, MEANING};
 pub use record::{
     Choices, Connection, Ending, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records,
-    TokenSource, Usage, ending,
+    TokenSource, Usage, ending, ends_by_itself,
 };
 pub use redact::redact_url;
 pub use request::{Audio, Prompt, Request, SessionTurn, Workload};
@@ -43,5 +43,5 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::Secret;
 pub use shell::shell_word;
 pub use time::Nanos;
-pub use verdict::{Detail, Level, Reason, Verdict};
+pub use verdict::{Bilingual, Level, Reason, Verdict};
 pub use visible::visible;

@@ -43,12 +43,12 @@ pub struct Reason {
     /// The numbers and names that `message` has in parentheses, in every language of the reports.
     /// Absent where the message has none, and in files of versions before this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Detail>,
+    pub detail: Option<Bilingual>,
 }
 
-/// The numbers and names that belong to a finding, in the languages of the reports.
+/// A text in the languages of the reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Detail {
+pub struct Bilingual {
     /// In English.
     pub en: String,
     /// In Chinese.

@@ -64,7 +64,7 @@ pub(crate) fn in_both(verdict: &Verdict) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use inferometer_core::{Detail, Level};
+    use inferometer_core::{Bilingual, Level};
 
     use super::*;
 
@@ -82,7 +82,7 @@ mod tests {
             level: Level::Caution,
             message: full,
             remedy: rule.en.remedy.into(),
-            detail: Some(Detail {
+            detail: Some(Bilingual {
                 en: "\"halted\": 1".into(),
                 zh: "\"halted\"：1 个".into(),
             }),

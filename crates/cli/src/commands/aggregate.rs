@@ -23,7 +23,7 @@ pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, F
         Some(_) => Links::Follow,
         None => Links::Replace,
     };
-    let broken = write_table(&args.results, (&target, links), args.per_run, output)?;
+    let broken = write_table(&args.results, &target, links, args.per_run, output)?;
     Ok(if broken == 0 {
         Exit::Good
     } else {
@@ -31,10 +31,12 @@ pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, F
     })
 }
 
-/// Writes the table of `results` to `target`, with what is done where that is a link, and returns how many files could not be read.
+/// Writes the table of `results` to `target`, with `links` for what is done where that is a link, and
+/// returns how many files could not be read.
 pub(crate) fn write_table(
     results: &Path,
-    (target, links): (&Path, Links),
+    target: &Path,
+    links: Links,
     per_run: bool,
     output: &Output,
 ) -> Result<usize, Failure> {

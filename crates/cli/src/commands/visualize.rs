@@ -221,6 +221,6 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<PathBuf, Failure> {
         return Err(Failure::failure("the demo's sweep did not finish"));
     }
     let table = results.join(TABLE_NAME);
-    write_table(&results, (&table, Links::Replace), false, output)?;
+    write_table(&results, &table, Links::Replace, false, output)?;
     Ok(table)
 }

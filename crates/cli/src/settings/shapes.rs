@@ -219,7 +219,7 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
             ))
         })
     };
-    // `--output-len` stands for the dataset's own option.
+    // `--output-len` sets the dataset's own option.
     let given = args
         .multi_turn_output_len
         .clone()

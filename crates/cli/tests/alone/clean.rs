@@ -1,4 +1,4 @@
-//! Short runs with nothing wrong: their verdicts have no reason.
+//! Short runs without a fault: their verdicts have no reason.
 
 use inferometer_testkit::{alone, printed, read_json, verdict_codes_without_host};
 

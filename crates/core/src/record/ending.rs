@@ -11,41 +11,46 @@ pub enum Ending {
     Unknown,
 }
 
-/// Words of a normal end, in lower case: of OpenAI's APIs, Anthropic's, Mistral's (`model_length`),
-/// Gemini's and Cohere's behind gateways (`recitation`, `complete`), TGI's (`eos_token`), vLLM's
-/// (`repetition`), and of inferometer for answers that end without a reason (`end`, `none`).
-const NORMAL: [&str; 31] = [
+/// Words for the end of an answer at a token of the model's own, in lower case: of OpenAI's APIs,
+/// Anthropic's, TGI's (`eos_token`) and Cohere's (`complete`), and those of inferometer for answers
+/// without a reason (`end`, `none`).
+const BY_ITSELF: [&str; 14] = [
     "stop",
-    "length",
+    "end_turn",
+    "eos",
+    "eos_token",
+    "stop_token",
     "tool_calls",
     "tool_call",
     "function_call",
+    "tool_use",
+    "complete",
+    "completed",
+    "end",
+    "done",
+    "none",
+];
+
+/// Words of the other normal ends, in lower case: limits, stop words and filters, of the same APIs,
+/// Mistral's (`model_length`), Gemini's behind gateways (`recitation`) and vLLM's (`repetition`).
+const OTHER_NORMAL: [&str; 17] = [
+    "length",
     "content_filter",
     "repetition",
-    "end_turn",
     "max_tokens",
     "max_output_tokens",
     "max_completion_tokens",
     "stop_sequence",
     "stop_word",
-    "stop_token",
     "stop_str",
-    "tool_use",
     "pause_turn",
     "refusal",
     "model_context_window_exceeded",
     "model_length",
     "context_length",
-    "eos",
-    "eos_token",
-    "complete",
-    "completed",
     "incomplete",
     "safety",
     "recitation",
-    "end",
-    "done",
-    "none",
 ];
 
 /// Parts of words that mean that something went wrong. `insufficient_system_resource` is
@@ -71,7 +76,7 @@ const BROKEN: [&str; 15] = [
 /// What `reason` says about the answer that it ends; upper and lower case are the same.
 pub fn ending(reason: &str) -> Ending {
     let is = |known: &&str| reason.eq_ignore_ascii_case(known);
-    if NORMAL.iter().any(is) {
+    if BY_ITSELF.iter().chain(&OTHER_NORMAL).any(is) {
         return Ending::Normal;
     }
     let lower = reason.to_ascii_lowercase();
@@ -80,6 +85,13 @@ pub fn ending(reason: &str) -> Ending {
     } else {
         Ending::Unknown
     }
+}
+
+/// True for a `reason` with which the last token of an answer is probably one that ends it and has no
+/// text.
+pub fn ends_by_itself(reason: &str) -> bool {
+    let is = |known: &&str| reason.eq_ignore_ascii_case(known);
+    BY_ITSELF.iter().any(is)
 }
 
 #[cfg(test)]

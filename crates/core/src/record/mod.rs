@@ -7,7 +7,7 @@ mod tokens;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::ending::{Ending, ending};
+pub use self::ending::{Ending, ending, ends_by_itself};
 pub use self::event::{Event, EventKind};
 pub use self::outcome::{Outcome, OutcomeCounts};
 use crate::Nanos;

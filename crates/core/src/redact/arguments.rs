@@ -18,42 +18,38 @@ const URLS: [&str; 3] = ["base-url", "endpoint", "url"];
 /// like secrets, without keys in JSON, and without credentials and query values in URLs. Command
 /// lines within arguments are treated alike.
 pub fn redact_arguments(arguments: &[String]) -> Vec<String> {
-    let mut shown = Vec::with_capacity(arguments.len());
-    let mut kind = Kind::Plain;
-    for argument in arguments {
-        if let Some(option) = argument.strip_prefix("--") {
-            let (name, value) = option
-                .split_once('=')
-                .map_or((option, None), |(name, value)| (name, Some(value)));
-            kind = Kind::of(name);
-            shown.push(match value {
-                Some(value) => format!("--{name}={}", kind.redact(value)),
-                None => argument.clone(),
-            });
-        } else {
-            shown.push(kind.redact(argument));
-        }
-    }
-    shown
+    let shown = typed(arguments).map(|(flag, kind, value)| match (flag, value) {
+        (Some(name), Some(value)) => format!("--{name}={}", kind.redact(value)),
+        (Some(name), None) => format!("--{name}"),
+        (None, value) => kind.redact(value.unwrap_or_default()),
+    });
+    shown.collect()
 }
 
 /// Remembers the secrets that [`redact_arguments`] leaves out, so that [`redact_text`] leaves them out
 /// of what the programs print that get them.
 pub fn register_arguments(arguments: &[String]) {
-    let mut kind = Kind::Plain;
-    for argument in arguments {
-        if let Some(option) = argument.strip_prefix("--") {
-            let (name, value) = option
-                .split_once('=')
-                .map_or((option, None), |(name, value)| (name, Some(value)));
-            kind = Kind::of(name);
-            if let Some(value) = value {
-                kind.register(value);
-            }
-        } else {
-            kind.register(argument);
+    for (_, kind, value) in typed(arguments) {
+        if let Some(value) = value {
+            kind.register(value);
         }
     }
+}
+
+/// Each argument as the flag in it, the kind of its value, and the value: of `--flag=value` both, of a
+/// flag alone no value, and of anything else no flag, but the kind of the flag before it.
+fn typed(arguments: &[String]) -> impl Iterator<Item = (Option<&str>, Kind, Option<&str>)> {
+    let mut kind = Kind::Plain;
+    arguments.iter().map(move |argument| {
+        let Some(option) = argument.strip_prefix("--") else {
+            return (None, kind, Some(argument.as_str()));
+        };
+        let (name, value) = option
+            .split_once('=')
+            .map_or((option, None), |(name, value)| (name, Some(value)));
+        kind = Kind::of(name);
+        (Some(name), kind, value)
+    })
 }
 
 /// True for the name of a variable or a pair, not for the path of a folder with `=` in its name.
@@ -62,6 +58,7 @@ fn is_secret_variable(name: &str) -> bool {
 }
 
 /// What the value of an argument is.
+#[derive(Clone, Copy)]
 enum Kind {
     Plain,
     Secret,
@@ -87,7 +84,7 @@ impl Kind {
         }
     }
 
-    fn register(&self, value: &str) {
+    fn register(self, value: &str) {
         match self {
             Self::Secret => register(value),
             Self::Pair => register(value.split_once('=').map_or("", |(_, value)| value)),
@@ -106,7 +103,7 @@ impl Kind {
         }
     }
 
-    fn redact(&self, value: &str) -> String {
+    fn redact(self, value: &str) -> String {
         match self {
             Self::Secret => MASK.to_owned(),
             Self::Pair => format!("{}={MASK}", value.split('=').next().unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! Runs with nothing wrong.
+//! Runs without a fault.
 
 use std::collections::BTreeMap;
 

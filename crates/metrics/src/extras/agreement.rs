@@ -1,6 +1,6 @@
 //! The server's count of the output against the tokenizer's.
 
-use inferometer_core::Record;
+use inferometer_core::{Bilingual, Record, ends_by_itself};
 use serde::{Deserialize, Serialize};
 
 use super::PromptCounts;
@@ -39,7 +39,7 @@ const AGREEMENT: f64 = 0.05;
 impl TokenAgreement {
     /// Adds an answer that has `usage` output tokens, hidden ones excluded, and `own` by the tokenizer.
     pub(super) fn add(&mut self, record: &Record, usage: u32, own: u32) {
-        if ended_by_itself(record) {
+        if record.finish_reason.as_deref().is_none_or(ends_by_itself) {
             let choices = record.choices.map_or(1, |choices| choices.count);
             let more = usage.saturating_sub(own);
             self.end_tokens += u64::from(more.min(choices));
@@ -64,13 +64,13 @@ impl TokenAgreement {
     }
 
     /// How many tokens of the usage end an answer, in English and Chinese; empty where none does.
-    pub(crate) fn ends(&self) -> (String, String) {
+    pub(crate) fn ends(&self) -> Bilingual {
         match self.end_tokens {
-            0 => Default::default(),
-            ends => (
-                format!(" ({ends} of them the ends of answers)"),
-                format!("（其中 {ends} 个为回答的结束符）"),
-            ),
+            0 => Bilingual::default(),
+            ends => Bilingual {
+                en: format!(" ({ends} of them the ends of answers)"),
+                zh: format!("（其中 {ends} 个为回答的结束符）"),
+            },
         }
     }
 
@@ -92,32 +92,4 @@ impl TokenAgreement {
 )]
 const fn no_tokens(tokens: &u64) -> bool {
     *tokens == 0
-}
-
-/// Words for the end of an answer at a token of the model's own, in lower case: of OpenAI's APIs,
-/// Anthropic's, TGI's and Cohere's, and those of inferometer for answers without a reason.
-const BY_ITSELF: [&str; 14] = [
-    "stop",
-    "end_turn",
-    "eos",
-    "eos_token",
-    "stop_token",
-    "tool_calls",
-    "tool_call",
-    "function_call",
-    "tool_use",
-    "complete",
-    "completed",
-    "end",
-    "done",
-    "none",
-];
-
-/// True where the last token of an answer is probably one that ends it and has no text.
-fn ended_by_itself(record: &Record) -> bool {
-    record.finish_reason.as_deref().is_none_or(|reason| {
-        BY_ITSELF
-            .iter()
-            .any(|known| reason.eq_ignore_ascii_case(known))
-    })
 }

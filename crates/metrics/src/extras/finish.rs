@@ -1,6 +1,6 @@
 //! From what was gathered to [`Extras`].
 
-use inferometer_core::{Nanos, Outcome};
+use inferometer_core::{Bilingual, Nanos, Outcome};
 
 use super::collect::{ExtrasCollector, OwnTime};
 use super::sweep::{self, Delay};
@@ -343,7 +343,10 @@ impl ExtrasCollector<'_> {
     fn retokenised(&self) -> Option<Note> {
         let agreement = self.extras.tokens.usage_against_tokenizer.as_ref()?;
         let (usage, own) = (agreement.usage_total, agreement.tokenizer_total);
-        let (ends_en, ends_zh) = agreement.ends();
+        let Bilingual {
+            en: ends_en,
+            zh: ends_zh,
+        } = agreement.ends();
         agreement.retokenised.then(|| Note {
             code: "retokenised_output".into(),
             message: format!(

@@ -1,16 +1,16 @@
 //! What the findings say besides their value, in both languages.
 
-use inferometer_core::Detail;
+use inferometer_core::Bilingual;
 
 use super::findings::Findings;
 
 /// A detail in English and Chinese.
-const fn detail(en: String, zh: String) -> Detail {
-    Detail { en, zh }
+const fn detail(en: String, zh: String) -> Bilingual {
+    Bilingual { en, zh }
 }
 
 /// "3 of 100".
-fn part_of(part: usize, whole: usize) -> Detail {
+fn part_of(part: usize, whole: usize) -> Bilingual {
     detail(
         format!("{part} of {whole}"),
         format!("{whole} 个中的 {part} 个"),
@@ -18,13 +18,13 @@ fn part_of(part: usize, whole: usize) -> Detail {
 }
 
 /// Joins one detail per item.
-fn list(items: impl Iterator<Item = (String, String)>) -> Detail {
+fn list(items: impl Iterator<Item = (String, String)>) -> Bilingual {
     let (en, zh): (Vec<_>, Vec<_>) = items.unzip();
     detail(en.join(", "), zh.join("，"))
 }
 
 /// Mean lengths received and requested.
-fn lengths(got: f64, asked: f64) -> Detail {
+fn lengths(got: f64, asked: f64) -> Bilingual {
     detail(
         format!("{got:.1} tokens on average instead of {asked:.1}"),
         format!("平均 {got:.1} 个 token，应为 {asked:.1} 个"),
@@ -32,12 +32,12 @@ fn lengths(got: f64, asked: f64) -> Detail {
 }
 
 impl Findings<'_> {
-    pub(super) fn one_piece_detail(&self) -> Detail {
+    pub(super) fn one_piece_detail(&self) -> Bilingual {
         let gaps = &self.extras.gaps;
         part_of(gaps.one_piece_answers, gaps.answers)
     }
 
-    pub(super) fn rate_detail(&self) -> Option<Detail> {
+    pub(super) fn rate_detail(&self) -> Option<Bilingual> {
         let arrival = &self.extras.arrival;
         let (offered, scheduled) = (arrival.offered_rate?, arrival.scheduled_rate?);
         Some(detail(
@@ -46,7 +46,7 @@ impl Findings<'_> {
         ))
     }
 
-    pub(super) fn samples_detail(&self) -> Detail {
+    pub(super) fn samples_detail(&self) -> Bilingual {
         list(self.short_percentiles().map(|floor| {
             let (p, needed, have) = (floor.percentile, floor.needed, floor.have);
             (
@@ -56,15 +56,15 @@ impl Findings<'_> {
         }))
     }
 
-    pub(super) fn failed_detail(&self) -> Detail {
+    pub(super) fn failed_detail(&self) -> Bilingual {
         part_of(self.failed(), self.sent())
     }
 
-    pub(super) fn truncated_detail(&self) -> Detail {
+    pub(super) fn truncated_detail(&self) -> Bilingual {
         part_of(self.truncated(), self.sent())
     }
 
-    pub(super) fn unknown_endings_detail(&self) -> Detail {
+    pub(super) fn unknown_endings_detail(&self) -> Bilingual {
         list(self.unknown_reasons().map(|(reason, count)| {
             (
                 format!("{reason:?}: {count}"),
@@ -73,7 +73,7 @@ impl Findings<'_> {
         }))
     }
 
-    pub(super) fn input_length_detail(&self) -> Option<Detail> {
+    pub(super) fn input_length_detail(&self) -> Option<Bilingual> {
         let prompts = self.extras.tokens.prompts.as_ref()?;
         let mean = |total: u64| total as f64 / prompts.requests.max(1) as f64;
         Some(lengths(
@@ -82,12 +82,12 @@ impl Findings<'_> {
         ))
     }
 
-    pub(super) fn output_length_detail(&self) -> Option<Detail> {
+    pub(super) fn output_length_detail(&self) -> Option<Bilingual> {
         let output = self.extras.output_lengths.as_ref()?;
         Some(lengths(output.mean_got, output.mean_asked))
     }
 
-    pub(super) fn usage_detail(&self) -> Option<Detail> {
+    pub(super) fn usage_detail(&self) -> Option<Bilingual> {
         let tokens = &self.extras.tokens;
         let impossible = tokens.usage_impossible;
         if impossible > 0 {
@@ -104,14 +104,17 @@ impl Findings<'_> {
         }
         let agreement = tokens.usage_against_tokenizer.as_ref()?;
         let (usage, own) = (agreement.usage_total, agreement.tokenizer_total);
-        let (ends_en, ends_zh) = agreement.ends();
+        let Bilingual {
+            en: ends_en,
+            zh: ends_zh,
+        } = agreement.ends();
         Some(detail(
             format!("usage {usage}{ends_en}, tokenizer {own}"),
             format!("usage {usage}{ends_zh}，分词器 {own}"),
         ))
     }
 
-    pub(super) fn targets_detail(&self) -> Option<Detail> {
+    pub(super) fn targets_detail(&self) -> Option<Bilingual> {
         let found = self.unequal_targets()?;
         let (metric, (slow, slow_ms), (fast, fast_ms)) = (found.metric, found.slow, found.fast);
         let (slow, fast) = (slow + 1, fast + 1);
@@ -125,7 +128,7 @@ impl Findings<'_> {
         ))
     }
 
-    pub(super) fn clock_detail(&self) -> Detail {
+    pub(super) fn clock_detail(&self) -> Bilingual {
         let steps = self.health.clock_steps;
         detail(
             format!("number of steps: {steps}"),
@@ -133,7 +136,7 @@ impl Findings<'_> {
         )
     }
 
-    pub(super) fn cache_detail(&self) -> Option<Detail> {
+    pub(super) fn cache_detail(&self) -> Option<Bilingual> {
         let (cached, predicted) = (
             self.cached_fraction()? * 100.0,
             self.predicted_cached() * 100.0,
@@ -144,7 +147,7 @@ impl Findings<'_> {
         ))
     }
 
-    pub(super) fn backlog_detail(&self) -> Option<Detail> {
+    pub(super) fn backlog_detail(&self) -> Option<Bilingual> {
         let backlog = self.extras.concurrency.backlog.as_ref()?;
         let (growth, slowdown) = (backlog.wait_growth * 100.0, backlog.slowdown);
         let en = format!(
@@ -165,8 +168,8 @@ impl Findings<'_> {
     }
 
     /// What became of the requests without an end. The log of a killed run is up to a second behind, so
-    /// nobody knows which of those that it lacks were sent.
-    pub(super) fn partial_detail(&self) -> Detail {
+    /// it is unknown which of those that it lacks were sent.
+    pub(super) fn partial_detail(&self) -> Bilingual {
         let not_sent = self.extras.not_sent;
         let in_flight = self.unfinished().saturating_sub(not_sent);
         let issued = self.extras.issued;

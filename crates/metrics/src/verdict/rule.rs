@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use inferometer_core::{Detail, Level, Reason};
+use inferometer_core::{Bilingual, Level, Reason};
 
 use super::findings::Findings;
 
@@ -28,7 +28,7 @@ pub struct Rule {
     /// The value in a run; `None` where the run has no such quantity.
     pub(super) measure: fn(&Findings<'_>) -> Option<f64>,
     /// Numbers that belong to the value; the message shows them in place of the definition.
-    pub(super) detail: Option<fn(&Findings<'_>) -> Option<Detail>>,
+    pub(super) detail: Option<fn(&Findings<'_>) -> Option<Bilingual>>,
 }
 
 /// What a finding means and what to do about it, in one language.
@@ -112,7 +112,7 @@ impl Rule {
         run: &Findings<'_>,
         value: f64,
         level: Level,
-        detail: Option<&Detail>,
+        detail: Option<&Bilingual>,
     ) -> String {
         let limit = if level == Level::Invalid {
             self.invalid

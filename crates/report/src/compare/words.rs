@@ -105,8 +105,8 @@ pub(super) fn setting_text(value: &Value) -> String {
     }
 }
 
-/// The direction of a number. Numbers of samples are those of the plan: more are no merit of the
-/// server.
+/// The direction of a number. A number of samples follows from the plan, and
+/// says nothing about the server.
 pub(super) fn better(key: &str) -> Better {
     if key.ends_with(".samples") {
         Better::Neither

@@ -41,23 +41,27 @@ pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure
 }
 
 fn check_run(cell: &Cell) -> Result<(), String> {
-    let problem = |failure: Failure| failure.to_string();
-    match parse(cell)? {
-        Command::Run(args) => RunSettings::resolve(*args).map(drop).map_err(problem),
-        Command::Simulate(args) => simulate::check(*args).map(drop).map_err(problem),
-        _ => Err(
+    check(parse(cell)?).unwrap_or_else(|| {
+        Err(
             "invalid command: expected the flags of `inferometer run` or `inferometer simulate`"
                 .to_owned(),
-        ),
-    }
+        )
+    })
 }
 
 /// Checks a command line of this program that was given as text, which need not be a run.
 fn check_command(cell: &Cell) -> Result<(), String> {
-    match parse(cell)? {
-        Command::Run(_) | Command::Simulate(_) => check_run(cell),
-        _ => Ok(()),
-    }
+    check(parse(cell)?).unwrap_or(Ok(()))
+}
+
+/// Checks the settings of a run; `None` for another command.
+fn check(command: Command) -> Option<Result<(), String>> {
+    let checked = match command {
+        Command::Run(args) => RunSettings::resolve(*args).map(drop),
+        Command::Simulate(args) => simulate::check(*args).map(drop),
+        _ => return None,
+    };
+    Some(checked.map_err(|failure| failure.to_string()))
 }
 
 /// Parses the arguments of a run as the run itself will: by argparse's rules.

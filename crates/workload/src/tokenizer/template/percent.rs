@@ -22,7 +22,7 @@ fn format(state: &mut State<'_, '_>, text: Jinja, values: Jinja) -> Result<Jinja
 }
 
 /// A template in which `'…' % x` is written as a call. Only a text in quotes is recognised on the
-/// left side: of a variable, nobody knows whether it is a number.
+/// left side: whether a variable is a number is unknown here.
 pub(super) fn without_percent(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
