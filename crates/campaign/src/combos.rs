@@ -29,7 +29,7 @@ pub(crate) fn campaign(
     let common = common_settings(&mut keys)?;
     let lengths = keys.take("input_output");
     let loads = keys.take("concurrency_prompts");
-    keys.refuse_unknown()?;
+    keys.end()?;
     let lengths = pairs(&keys, "input_output", lengths, "[input, output]")?;
     let loads = pairs(
         &keys,

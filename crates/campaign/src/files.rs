@@ -121,13 +121,8 @@ impl<'a> Keys<'a> {
         CampaignError::file(self.path, problem)
     }
 
-    /// Refuses what was not taken.
-    pub(crate) fn end(self) -> Result<(), CampaignError> {
-        self.refuse_unknown()
-    }
-
-    /// The same before what is missing is complained about: a misspelt key is both.
-    pub(crate) fn refuse_unknown(&self) -> Result<(), CampaignError> {
+    /// Refuses what was not taken. Before what is missing is refused: a misspelt key is both.
+    pub(crate) fn end(&self) -> Result<(), CampaignError> {
         match self.map.keys().next() {
             None => Ok(()),
             Some(key) => {
