@@ -11,10 +11,9 @@ mod tables;
 mod tests;
 mod transform;
 
-use image::RgbImage;
-
 use self::tables::{AC_CHROMA, AC_LUMA, DC_CHROMA, DC_LUMA, Huffman, Spec, ZIGZAG, quantisers};
 use self::transform::{Block, SIDE, forward};
+use crate::picture::Picture;
 
 /// Largest width and height that the format holds.
 const LARGEST: u32 = 65_535;
@@ -24,8 +23,8 @@ const LARGEST: u32 = 65_535;
 /// # Errors
 ///
 /// When the image is empty or wider or higher than 65,535 pixels.
-pub(crate) fn encode(image: &RgbImage) -> Result<Vec<u8>, String> {
-    let (width, height) = image.dimensions();
+pub(crate) fn encode(image: &Picture) -> Result<Vec<u8>, String> {
+    let (width, height) = (image.width(), image.height());
     if width == 0 || height == 0 || width > LARGEST || height > LARGEST {
         return Err(format!(
             "{width} by {height} pixels do not fit into a JPEG image"
@@ -96,13 +95,13 @@ impl Plane {
 }
 
 /// Brightness at full resolution, and both colours at half.
-fn planes(image: &RgbImage) -> [Plane; 3] {
+fn planes(image: &Picture) -> [Plane; 3] {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let stride = width.next_multiple_of(SIDE);
     let half_stride = width.div_ceil(2).next_multiple_of(SIDE);
     let mut y = Vec::with_capacity(stride * height.next_multiple_of(SIDE));
     let [mut cb, mut cr] = [Vec::new(), Vec::new()];
-    for pair in image.as_raw().chunks(2 * width * 3) {
+    for pair in image.as_rgb().chunks(2 * width * 3) {
         let mut halves = [Vec::new(), Vec::new()];
         for row in pair.chunks_exact(width * 3) {
             let [mut blues, mut reds] = [

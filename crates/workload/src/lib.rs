@@ -15,6 +15,7 @@ mod error;
 mod hub;
 mod jpeg;
 mod media;
+mod picture;
 mod prefixes;
 mod read;
 mod settings;

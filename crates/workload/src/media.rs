@@ -9,6 +9,7 @@ use inferometer_os::files;
 use rand::Rng;
 use serde_json::{Value, json};
 
+use crate::picture::Picture;
 use crate::{WorkloadError, jpeg};
 
 /// Bytes as a data URL.
@@ -49,8 +50,7 @@ pub(crate) fn video_type(name: &str) -> &'static str {
 pub(crate) fn image_part(bytes: &[u8], recode: bool) -> Result<Value, String> {
     let kind = image_type(bytes).ok_or("it is not a JPEG, PNG, GIF or WebP image")?;
     let url = if recode {
-        let image = image::load_from_memory(bytes).map_err(|error| error.to_string())?;
-        data_url("image/jpeg", &jpeg::encode(&image.to_rgb8())?)
+        data_url("image/jpeg", &jpeg::encode(&Picture::decode(bytes)?)?)
     } else {
         data_url(kind, bytes)
     };
@@ -66,7 +66,7 @@ pub(crate) fn noise_part(rng: &mut StreamRng, width: u32, height: u32) -> Result
 
 /// An image of `pixels`, three bytes each, as JPEG in a content part.
 pub(crate) fn pixels_part(pixels: Vec<u8>, width: u32, height: u32) -> Result<Value, String> {
-    let image = image::RgbImage::from_raw(width, height, pixels).ok_or("the image is too large")?;
+    let image = Picture::new(width, height, pixels).ok_or("the image is too large")?;
     let url = data_url("image/jpeg", &jpeg::encode(&image)?);
     Ok(json!({"type": "image_url", "image_url": {"url": url}}))
 }
@@ -339,7 +339,7 @@ pub(crate) mod tests {
         let bytes = BASE64_STANDARD
             .decode(url.strip_prefix("data:image/jpeg;base64,").unwrap())
             .unwrap();
-        let image = image::load_from_memory(&bytes).unwrap();
+        let image = Picture::decode(&bytes).unwrap();
         assert_eq!((image.width(), image.height()), (20, 10));
         assert!(image_part(&bytes, true).is_ok());
         assert_eq!(image_part(&bytes, false).unwrap(), part);
