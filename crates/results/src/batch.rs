@@ -293,3 +293,50 @@ pub(crate) fn schema_version(schema: &Schema) -> Result<u32, String> {
     text.parse()
         .map_err(|_| format!("invalid format version '{text}': expected a whole number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The name that Arrow's documentation has for a type.
+    fn type_name(data_type: &DataType) -> String {
+        match data_type {
+            DataType::Utf8 => "string".to_owned(),
+            DataType::Float64 => "double".to_owned(),
+            DataType::Boolean => "bool".to_owned(),
+            DataType::List(item) => {
+                assert!(!item.is_nullable());
+                format!("list<{}>", type_name(item.data_type()))
+            }
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    #[test]
+    fn the_columns_are_those_of_the_published_schema() {
+        let published = include_str!("../../../docs/schema/requests.schema.json");
+        let published: Value = serde_json::from_str(published).unwrap();
+        assert_eq!(published["format_version"], RECORD_FORMAT_VERSION);
+        let expected: Vec<_> = published["columns"].as_array().unwrap().iter().collect();
+        let schema = record_schema();
+        let found: Vec<_> = schema.fields().iter().collect();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert_eq!(expected["name"], found.name().as_str());
+            assert_eq!(
+                expected["type"],
+                type_name(found.data_type()),
+                "{}",
+                found.name()
+            );
+            assert_eq!(
+                expected["nullable"],
+                found.is_nullable(),
+                "{}",
+                found.name()
+            );
+        }
+    }
+}

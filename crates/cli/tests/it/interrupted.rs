@@ -282,6 +282,7 @@ fn a_killed_run_is_recovered_from_its_log() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
+    crate::schemas::assert_manifest(&run);
     let refused = INFEROMETER
         .command(folder.path())
         .arg("report")

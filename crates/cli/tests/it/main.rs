@@ -19,6 +19,7 @@ mod limits;
 mod memory;
 mod outputs;
 mod run_folders;
+mod schemas;
 mod secrets;
 mod shell;
 mod shims;
