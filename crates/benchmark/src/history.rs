@@ -1,9 +1,10 @@
 //! Earlier runs among the run folders: were the same requests sent to the same server before?
 //!
-//! A server with a prefix cache answers a repetition faster, and many servers report nothing of it. The
-//! manifest of a run has a digest of all its bodies, which finds a run that sent the same requests in the
-//! same order, and a sample of their hashes, which finds one that sent some of them: with the same seed and
-//! another number of prompts, many data sets begin with the same prompts.
+//! A server with a prefix cache answers repeated requests faster, and many servers do not report
+//! cache hits. The manifest of a run has a digest of all its bodies, which finds a run that sent
+//! the same requests in the same order, and a sample of their hashes, which finds one that sent
+//! some of them: with the same seed and another number of prompts, many datasets begin with the
+//! same prompts.
 
 use std::fmt;
 use std::path::Path;

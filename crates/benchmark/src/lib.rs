@@ -23,8 +23,9 @@
 //! ```
 //!
 //! [`run`] measures a server, [`simulate`] an engine model on a virtual clock, [`report()`]
-//! recomputes the numbers of a run folder, and [`recover`] computes those of a run that was killed. All four give
-//! the same [`Numbers`] and the same files. An [`Observer`] gets messages and progress.
+//! recomputes the numbers of a run folder, and [`recover`] computes those of a run that was killed.
+//! All four give the same [`Numbers`]; [`run`], [`simulate`] and [`recover`] also write the files.
+//! An [`Observer`] gets messages and progress.
 //!
 //! Nothing here prints, exits, or reads a command line; errors are of [two kinds](Error).
 

@@ -1,5 +1,4 @@
-//! The tutorial's `combos.yaml`: every pair of lengths with every pair of concurrency and number of
-//! prompts.
+//! `combos.yaml`: every pair of lengths with every pair of concurrency and number of prompts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Many runs: sweeps, their resumption, and the folding of repeats.
 //!
 //! A campaign is planned first ([`sweep_campaign`], [`serve_campaign`]: pure functions of files and
-//! flags), and then executed by [`execute()`], which asks a [`World`] to do what has an effect. Each
-//! run is a child process that leaves its own result file, so that the crash of one costs nothing
-//! but itself. `campaign.json` records what is done ([`Journal`]), which makes resuming possible.
+//! flags), and then executed by [`execute()`], which asks a [`World`] to do what has an effect.
+//! Each run is a child process that leaves its own result file, so that a crash loses only that
+//! run. `campaign.json` records what is done ([`Journal`]), which makes resuming possible.
 //!
 //! A cell's settings are typed ([`Work`], [`OurRun`]): they become the text of arguments only where
 //! a child process is started, and in the journal.

@@ -1,6 +1,6 @@
-//! A sweep that is started a second time without a word about the first one, as scripts do: it
-//! resumes where that is the same work, and otherwise moves the old results aside. Nothing is
-//! overwritten.
+//! `--again`: a sweep that is started without saying what to do with earlier results, as scripts
+//! do. It resumes an unfinished sweep of the same settings, and otherwise moves the earlier results
+//! aside. Nothing is overwritten.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The program's name where files hold it, and its name before November 2026.
 //!
-//! Files and scripts of that time stay readable: readers bring the old name to today's with
-//! [`current`], writers know today's only.
+//! Files and scripts of that time stay readable: readers replace the old name with the current one
+//! ([`current`]), and writers use only the current one.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ pub const NAME: &str = "inferometer";
 /// What the program was called before.
 pub const OLD_NAME: &str = "servebench";
 
-/// `key` under today's name: `servebench` and `servebench.verdict.level` begin with `inferometer`
+/// `key` under the current name: `servebench` and `servebench.verdict.level` begin with `inferometer`
 /// now; every other text stays as it is.
 pub fn current(key: &str) -> Cow<'_, str> {
     match key.strip_prefix(OLD_NAME) {

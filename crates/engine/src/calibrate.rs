@@ -3,8 +3,8 @@
 //! Each measured load is run again on the virtual clock, with the same requests at the same
 //! instants, and the distributions of TTFT, ITL and E2EL are compared at several quantiles. Nelder
 //! and Mead's simplex search (*The Computer Journal* 7, 1965) changes the coefficients of a step's
-//! duration until they differ least. The whole model takes part, so that queueing and batching need
-//! no formula of their own.
+//! duration until the distributions differ least. The whole model takes part, so that queueing and
+//! batching need no formula of their own.
 
 mod distributions;
 mod load;

@@ -1,4 +1,5 @@
-//! Who sends next: a state machine that knows time and completions, and does no I/O.
+//! Which request is sent next, and when: a state machine that knows time and completions, and does
+//! no I/O.
 //!
 //! The real driver (sockets, the OS clock) and the virtual driver (the engine model) run this same
 //! machine, so that scheduling is tested with exact times and without waiting.

@@ -3,9 +3,9 @@
 //!
 //! "Engine" is this load generator; the simulated *inference* engine is `inferometer_sim::engine`.
 //!
-//! Who sends next is decided in [`dispatch`], which does no I/O; `worker` drives it with sockets
-//! and the clock, [`simulate`] with the engine model on a virtual clock. The wire fills in the
-//! records, `collector` keeps them and the log.
+//! [`dispatch`] decides which request is sent next, and when, and does no I/O; `worker` drives it
+//! with sockets and the clock, [`simulate`] with the engine model on a virtual clock. The wire
+//! fills in the records, `collector` keeps them and the log.
 
 pub mod calibrate;
 mod collector;

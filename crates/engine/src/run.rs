@@ -1,4 +1,4 @@
-//! One run on real time: worker threads, the collector, and what comes of them.
+//! One run on the real clock: worker threads, the collector, and their results.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! The operating system: the clock, precise waiting, receive and send stamps, limits.
 //!
-//! This is the only crate with `unsafe` code, and the only one that reads a clock directly; the
-//! crates above call [`clock::now`]. What only Linux offers has a simpler fallback elsewhere, and
-//! the result says so.
+//! This is the only crate with `unsafe` code, and the only one that reads the system clock
+//! directly; the crates above call [`clock::now`]. What only Linux offers has a simpler fallback
+//! elsewhere, and the result says so.
 
 pub mod clock;
 pub mod files;

@@ -7,7 +7,7 @@
 //! the command has started, however deep, becomes its child when the parents in between end. So it
 //! can end all of it by killing its children until it has none.
 //!
-//! What it cannot do is to act after it was killed itself, at the same time as we.
+//! It cannot act if it is killed at the same moment as this process.
 //!
 //! It is a copy of this process, made between fork and exec, so that it may only make system calls:
 //! no memory is allocated, and no lock is taken.

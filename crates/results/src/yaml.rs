@@ -1,6 +1,7 @@
 //! YAML as PyYAML reads it, since vLLM's users write their files for that reader.
 //!
-//! PyYAML follows YAML 1.1 and the crate 1.2: what a plain `yes`, `010` or `1_000` means differs.
+//! PyYAML follows YAML 1.1, and the YAML crate used here follows 1.2: what a plain `yes`, `010` or
+//! `1_000` means differs.
 
 use std::fmt;
 

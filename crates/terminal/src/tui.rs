@@ -2,7 +2,8 @@
 //! time, on the whole terminal.
 //!
 //! It only reads snapshots, ten times per second, so it cannot slow the run. The terminal is
-//! restored however the run ends; output of the meantime is written then.
+//! restored however the run ends; output that arrived while the view was open is written when it
+//! closes.
 
 mod view;
 

@@ -1,4 +1,4 @@
-//! How an exchange goes wrong, as far as it decides whether the request is sent again.
+//! The ways in which an exchange fails, as far as they decide whether the request is sent again.
 
 use inferometer_core::Outcome;
 

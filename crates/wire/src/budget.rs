@@ -1,8 +1,8 @@
 //! How much memory the answers of a run may take together.
 //!
-//! The limits of a single answer are wide, because one large answer can be right: a megabyte of
-//! text, a batch of embeddings. Many such answers at once are not, and would end with the process
-//! being killed and everything that was measured lost.
+//! The limits of a single answer are wide, because one answer may legitimately be large: a megabyte
+//! of text, a batch of embeddings. Many such answers at once would exhaust the memory: the system
+//! would kill the process, and what was measured would be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

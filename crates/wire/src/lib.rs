@@ -5,7 +5,7 @@
 //! which turns a [`Prepared`] request into the facts of an `inferometer_core::Record`. Whatever a
 //! server does, each exchange ends in exactly one outcome.
 //!
-//! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or
+//! Between the return of a read and the process's stamp there is no parsing, locking, logging or
 //! allocation: see `socket.rs`. `docs/backends.md` lists what each backend measures.
 
 mod answer;

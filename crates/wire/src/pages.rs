@@ -1,5 +1,5 @@
-//! Pages that a server need not have, and proxies that drop unknown paths in silence: none may hold
-//! a run up for long, and none is passed over without a word.
+//! Optional pages of a server, some of which a proxy may drop silently. None of them delays a run
+//! for long, and a warning names each page that hangs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

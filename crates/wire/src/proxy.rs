@@ -1,8 +1,8 @@
 //! Which proxy, if any, is between the client and a target.
 //!
 //! `no_proxy` is not left to hyper-util's matcher, because entries with a port (`host:8000`) and
-//! with a leading `*.`, which have always worked here, match nothing there. It would also add a
-//! crate (`ipnet`) to the build, for networks such as `10.0.0.0/8`, which are not known here.
+//! with a leading `*.`, which this crate supports, match nothing in it. It would also add a crate
+//! (`ipnet`) to the build, for networks such as `10.0.0.0/8`, which this crate does not support.
 
 use http::HeaderValue;
 

@@ -1,8 +1,8 @@
 //! Base URLs: their parts, and the addresses behind them.
 //!
 //! They are not parsed by the `url` crate, because a base URL must go out as it was given: that
-//! crate makes `http://h` and `http://h/` the same, resolves `..` in the path, and drops capital
-//! letters and a default port from the `host` header. It would also add its tables of international
+//! crate makes `http://h` and `http://h/` the same, resolves `..` in the path, lower-cases the
+//! `host` header and removes a default port from it. It would also add its tables of international
 //! names to the build.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

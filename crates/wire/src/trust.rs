@@ -1,12 +1,12 @@
 //! Which servers are trusted: those that an authority vouches for, and those whose own certificate
 //! is named by `--ca-cert`.
 //!
-//! A self-signed certificate, as people make one for vLLM's `--ssl-certfile`, is no authority for
-//! others and has none above itself, so that the usual check refuses it although the user has named
-//! it. Here the very certificate that was named is accepted, byte by byte, while it is valid. The
-//! rule for names: if it lists host names or addresses (subject alternative names), the one that is
-//! connected to must be among them; if it lists none, there is nothing to compare, because a common
-//! name is not a host name (RFC 9525).
+//! A self-signed certificate, as people make one for vLLM's `--ssl-certfile`, is neither a
+//! certificate authority nor signed by one, so the usual check rejects it even if the user has
+//! named it. Here a certificate that equals the named one byte for byte is accepted while it is
+//! valid. The rule for names: if it lists host names or addresses (subject alternative names), the
+//! one that is connected to must be among them; if it lists none, there is nothing to compare,
+//! because a common name is not a host name (RFC 9525).
 
 use std::sync::Arc;
 

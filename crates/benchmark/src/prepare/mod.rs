@@ -356,7 +356,7 @@ fn lengths_without_tokenizer(settings: &Settings, workload: &Workload) -> Option
     let all = !workload.requests.is_empty() && workload.requests.iter().all(asks_for_one);
     let generates = settings.target.kind() == Kind::Generation;
     (all && generates && !settings.target.has_tokenizer).then(|| {
-        "--skip-tokenizer-init: every request asks for 1 output token, as in vLLM; the lengths of the data set and \
+        "--skip-tokenizer-init: every request asks for 1 output token, as in vLLM; the lengths of the dataset and \
          --custom-output-len have no effect"
             .to_owned()
     })

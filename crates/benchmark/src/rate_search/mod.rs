@@ -35,7 +35,7 @@ const MIN_RATE: f64 = 1e-3;
 const MAX_REQUESTS: usize = 200_000;
 /// How often a rate that only a growing backlog speaks against is tried for longer, and how much longer.
 /// The number of requests present rises for several times the length of an answer, because each of them
-/// slows the others: 60 s of a conversation data set at 64 requests per second, of the 73 that are served,
+/// slows the others: 60 s of a conversation dataset at 64 requests per second, of the 73 that are served,
 /// end with 5 % of the arrivals present. In a longer run a start-up is a smaller fraction; an overload is not.
 const CONFIRMATIONS: usize = 2;
 const LONGER: f64 = 4.0;

@@ -1,4 +1,4 @@
-//! What can be said while a run still has time to lose: that no request succeeds.
+//! Warns early in a run if no request succeeds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

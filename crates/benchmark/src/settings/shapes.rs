@@ -1,4 +1,4 @@
-//! What requests ask: replay, conversations and structured answers.
+//! The shape of the traffic: replay, conversations and structured output.
 
 use std::path::PathBuf;
 use std::sync::Arc;

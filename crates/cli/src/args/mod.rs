@@ -1,6 +1,7 @@
 //! The command line. `settings` resolves its meaning.
 //!
-//! The doc comments of the fields are the help text; there is no other copy of it.
+//! The doc comments of the fields are the help text; there is no other copy of it. A command whose
+//! defaults differ from those of `run` replaces the text of these flags.
 
 mod aggregate;
 mod calibrate;

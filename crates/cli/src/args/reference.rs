@@ -9,8 +9,8 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use super::Cli;
 
 const HEAD: &str = "# Flags\n\n\
-    Every command with its flags, generated from their definitions by a test: `INFEROMETER_BLESS=1 cargo test -p inferometer \
-    flags_page` renews it. `inferometer COMMAND --help` shows the same.\n";
+    This page lists every command and flag. A test generates it from their definitions (`INFEROMETER_BLESS=1 cargo test \
+    -p inferometer flags_page`). `inferometer COMMAND --help` shows the same.\n";
 
 fn page() -> String {
     let mut cli = Cli::command();
@@ -68,6 +68,7 @@ fn row(argument: &Arg) -> String {
     let defaults: Vec<String> = argument
         .get_default_values()
         .iter()
+        .filter(|value| !value.is_empty())
         .map(|value| format!("`{}`", value.to_string_lossy()))
         .collect();
     let default = if takes_value {
@@ -88,7 +89,8 @@ fn row(argument: &Arg) -> String {
             .collect();
         let _ = write!(help, " ({})", names.join(", "));
     }
-    format!("| {flag} | {} | {} |", one_line(&default), one_line(&help))
+    let [flag, default, help] = [flag, default, help].map(|cell| one_line(&cell));
+    format!("| {flag} | {default} | {help} |")
 }
 
 fn one_line(text: &str) -> String {

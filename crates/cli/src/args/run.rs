@@ -128,7 +128,8 @@ pub(crate) struct LoadArgs {
     /// Requests per second; inf sends all at once, up to --max-concurrency.
     #[arg(long, default_value_t = f64::INFINITY, allow_hyphen_values = true)]
     pub(crate) request_rate: f64,
-    /// Burstiness of arrivals: 1 is a Poisson process, less is burstier, more is more regular.
+    /// Burstiness of arrivals: 1 is a Poisson process; smaller values are burstier, larger values
+    /// more regular.
     #[arg(long, default_value_t = 1.0, allow_hyphen_values = true)]
     pub(crate) burstiness: f64,
     /// Maximum number of requests in flight.
@@ -165,7 +166,8 @@ pub(crate) struct LoadArgs {
     /// Progress display: a progress bar, or a live view on the whole terminal.
     #[arg(long, value_enum, default_value_t = Ui::Bar)]
     pub(crate) ui: Ui,
-    /// Prefix of the `x-request-id` of each request [default: `bench-` and eight random digits].
+    /// Prefix of the `x-request-id` of each request [default: `bench-`, eight random hexadecimal
+    /// digits and `-`].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) request_id_prefix: Option<String>,
     /// Send one-token probe requests at up to RATE per second, outside --max-concurrency, and

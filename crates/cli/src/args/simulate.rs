@@ -1,11 +1,12 @@
 //! The flags of `inferometer simulate`.
 
-use clap::Args;
+use clap::{Arg, Args};
 
 use super::{EngineArgs, RunArgs};
 
 /// Arguments of `inferometer simulate`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_args(with_own_default))]
 pub(crate) struct SimulateArgs {
     /// The engine; without `--preset` it is `llama-3.1-8b@h100`.
     #[command(flatten)]
@@ -45,4 +46,23 @@ pub(crate) struct SimulateArgs {
     /// The flags of `run`.
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// `argument` with the default that it has in a simulation, if that is another than in `run` and `sim`.
+fn with_own_default(argument: Arg) -> Arg {
+    let help = match argument.get_id().as_str() {
+        "preset" => {
+            "Engine with continuous batching: MODEL@GPU or MODEL@GPUxN, or a file written by `inferometer \
+             calibrate` [default: llama-3.1-8b@h100]"
+        }
+        "model" => "Model name [default: the name of the preset]",
+        "tokenizer" => {
+            "Tokenizer: a directory, a file of one, a Hugging Face id, or `builtin` [default: builtin]"
+        }
+        "request_id_prefix" => {
+            "Prefix of the `x-request-id` of each request [default: bench-simulated-]"
+        }
+        _ => return argument,
+    };
+    argument.help(help)
 }

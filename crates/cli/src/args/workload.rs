@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Arg, Args, Subcommand, ValueEnum};
 
 use super::RunArgs;
 
@@ -127,6 +127,7 @@ pub(crate) enum WorkloadCommand {
 
 /// Arguments of `inferometer workload build`.
 #[derive(Debug, Args)]
+#[command(mut_args(with_default_of_build))]
 pub(crate) struct BuildArgs {
     /// The flags of a run.
     #[command(flatten)]
@@ -134,6 +135,16 @@ pub(crate) struct BuildArgs {
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+}
+
+/// `argument` with the default that it has in `workload build`, if that is another than in `run`.
+fn with_default_of_build(argument: Arg) -> Arg {
+    let help = match argument.get_id().as_str() {
+        "model" => "Model name; its tokenizer is used unless --tokenizer is given",
+        "request_id_prefix" => "Prefix of the `x-request-id` of each request [default: bench-]",
+        _ => return argument,
+    };
+    argument.help(help)
 }
 
 /// Arguments of `inferometer workload show`.

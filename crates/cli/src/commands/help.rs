@@ -30,7 +30,7 @@ const TOPICS: [Topic; 10] = [
     },
     Topic {
         name: "datasets",
-        about: "every data set: its files, its flags, and how prompts are made",
+        about: "every dataset: its files, its flags, and how prompts are made",
         text: include_str!("../../../../docs/datasets.md"),
     },
     Topic {

@@ -1,9 +1,10 @@
 //! The secrets of this process, and where they are in a text.
 //!
-//! What is searched for is a run of letters and digits of each secret, which every encoding but base64
-//! leaves as it is; the characters around it are compared in all their encodings where the run is
-//! found. One pass looks for the runs of all secrets and of their base64 forms, in any case. Every
-//! answer's text is searched, so those are first searched for the runs as they are.
+//! The search looks for one sequence of letters and digits in each secret, its *anchor*, which
+//! every encoding except base64 leaves unchanged. Where an anchor is found, the characters around
+//! it are compared in all their encodings. One case-insensitive pass looks for the anchors of all
+//! secrets and of their base64 forms. Because the text of every answer is searched, a
+//! case-sensitive search for the anchors comes first there.
 
 use std::fmt::Write as _;
 use std::ops::Range;

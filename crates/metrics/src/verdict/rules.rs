@@ -364,7 +364,7 @@ pub const RULES: &[Rule] = &[
         caution: From(1.5),
         invalid: Never,
         en: Advice {
-            meaning: "the run mixes servers of different speed, and its numbers are those of none of them",
+            meaning: "the run mixes servers of different speed, and its numbers describe no single server",
             remedy: "see the rows by server; measure the servers one by one",
         },
         zh: Advice {
@@ -416,8 +416,8 @@ pub const RULES: &[Rule] = &[
         code: "backlog_growing",
         quantity: "growth of the backlog",
         definition: Some(
-            "of the waits for the first token relative to the time, or of the requests in the system relative to the \
-                     arrivals, after the start of the run",
+            "of the waits for the first token as a fraction of the arrival time, or of the requests in the system \
+                     after the start-up as a fraction of the arrivals",
         ),
         unit: Unit::Fraction,
         caution: From(0.05),

@@ -2,9 +2,10 @@
 //!
 //! Numbers that mean the same as one of vLLM's keys get that key; everything else keeps its own
 //! name, so that nothing is lost and nothing is mistaken for what it is not. Where tools use one
-//! name for different things, the meaning decides: what AIPerf, genai-perf and GuideLLM call
-//! inter-token latency is one mean a request, which is vLLM's TPOT, and GuideLLM's time per output
-//! token and llmperf's inter-token latency include the first token, which no key of vLLM's does.
+//! name for different things, the meaning decides: what AIPerf, GenAI-Perf and GuideLLM call
+//! inter-token latency is one mean per request, and therefore vLLM's TPOT. GuideLLM's time per
+//! output token and llmperf's inter-token latency include the first token, unlike every key of
+//! vLLM's, so they keep their own names.
 
 mod flat;
 mod nested;

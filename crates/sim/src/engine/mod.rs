@@ -2,9 +2,9 @@
 //! clock.
 //!
 //! The engine works in steps. A step computes tokens of all running requests together: the next
-//! token of those that decode, and chunks of the prompts of those that have just come. Its duration
-//! follows from what it computes ([`StepCost`]); its tokens come out when it ends. The driver of
-//! the engine brings the time: the HTTP server the real one, a simulation a virtual one.
+//! token of every request in decode, and chunks of the prompts of requests in prefill. Its duration
+//! follows from what it computes ([`StepCost`]); its tokens are emitted when it ends. The driver of
+//! the engine supplies the time: the HTTP server supplies real time, a simulation virtual time.
 //!
 //! ```
 //! use inferometer_core::Nanos;

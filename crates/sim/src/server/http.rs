@@ -1,6 +1,6 @@
 //! HTTP/1.1 as far as a test server needs it: reading requests, framing answers.
 //!
-//! Our own for the reason that the [server](super) is.
+//! It is our own for the same reason as the [server](super).
 
 use std::io;
 

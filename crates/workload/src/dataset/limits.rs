@@ -1,4 +1,5 @@
-//! What a request may ask for, so that a number out of place is an error and not a full memory.
+//! Limits on what a request may ask for, so that a mistyped number is an error and does not exhaust
+//! the memory.
 
 use std::path::Path;
 

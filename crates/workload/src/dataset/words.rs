@@ -2,9 +2,9 @@
 //!
 //! Random token ids do not survive being written as text and read again: neighbours merge, broken
 //! UTF-8 becomes other tokens. Words do: tokenizers cut text before the space in front of a word,
-//! so tokens never reach over that border. Which words hold is found by trying: every word must
-//! come back as its one token in texts where all words follow one another in two orders; what does
-//! not is left out.
+//! so tokens never reach over that border. The usable words are found by trial: all words are
+//! encoded in texts that join them in two different orders, and a word that is not encoded as its
+//! single token in both is left out.
 
 use std::ops::ControlFlow;
 

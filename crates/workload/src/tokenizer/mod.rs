@@ -1,14 +1,15 @@
 //! Tokenizers in the Hugging Face format, with the meaning that Python's `AutoTokenizer` gives
 //! them.
 //!
-//! The crate `tokenizers` is the reference: it reads every tokenizer that is not recognised step
-//! for step, and tests compare the two token for token (`tests.rs` here, and `tests/local_data.rs`
-//! for the tokenizers of large models). The tokenizers that are recognised, nearly all byte-pair
-//! ones, are loaded and encoded by our own code ([`file`], [`bpe`], [`pipeline`], [`split`]), since
-//! both happen before the first request is sent. When loading, the crate fills hash maps of owned
-//! strings and compiles regular expressions; when encoding, it keeps the origin of every byte,
-//! which counting does not need. `benches/startup.sh TOKENIZER` measures what a start takes (the
-//! README has the numbers), `examples/speed.rs` loading and counting alone.
+//! The crate `tokenizers` is the reference: it reads every tokenizer with a step that our own code
+//! does not know, and tests compare the two token for token (`tests.rs` here, and
+//! `tests/local_data.rs` for the tokenizers of large models). The other tokenizers, nearly all
+//! byte-pair ones, are loaded and encoded by our own code ([`file`], [`bpe`], [`pipeline`],
+//! [`split`]), since both happen before the first request is sent. When loading, the crate fills
+//! hash maps of owned strings and compiles regular expressions; when encoding, it keeps the origin
+//! of every byte, which counting does not need. `benches/startup.sh TOKENIZER` measures what a
+//! start takes (the README has the numbers); `examples/speed.rs` measures loading and counting
+//! alone.
 
 mod bpe;
 mod builtin;

@@ -2,8 +2,8 @@
 //!
 //! It adds the tokens that the configuration names to those of the file, and some of its classes
 //! take nothing but the vocabulary and the post-processor from the file and have steps of their
-//! own. The classes here are those of most models on the hub that do so; with any other class the
-//! steps of the file count.
+//! own. The classes here are those of most models on the hub whose class builds its own steps; with
+//! any other class, the steps of the file are used.
 
 use serde_json::{Map, Value, json};
 use tokenizers::AddedToken;

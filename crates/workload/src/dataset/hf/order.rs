@@ -1,8 +1,8 @@
 //! The order of rows: as in the files, shuffled as a whole, or shuffled through a window.
 //!
 //! The window gives the same order as the streaming mode of the Python library `datasets` since
-//! 5.1: the files first change places, up to ten are read in turn, 100 rows of each, and whenever
-//! 1,000 rows are there, they are permuted and the first of them leave until 500 remain.
+//! 5.1: the files are shuffled, and up to ten are read in turn, 100 rows each, into a buffer. When
+//! the buffer has 1,000 rows, it is permuted, and its first 500 rows are returned.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Filters and functions of Jinja that the template engine lacks or that it has otherwise.
+//! Filters and functions of Jinja that the template engine lacks or implements differently.
 
 use minijinja::value::{Kwargs, Rest, Value as Jinja, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};

@@ -1,4 +1,4 @@
-//! Methods of Python's strings that the template engine lacks or that it has otherwise.
+//! Methods of Python's strings that the template engine lacks or implements differently.
 
 use minijinja::value::{Rest, Tuple, Value as Jinja, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
