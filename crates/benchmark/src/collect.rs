@@ -1,11 +1,12 @@
 //! Many runs from result files and run folders, as one table.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use inferometer_os::files;
 use inferometer_report::visualize::Row as Keys;
 use inferometer_results::{
-    Aggregate, BenchName, ImportedRun, MAX_RESULT_BYTES, ReadError, Row, RunFolder, Source,
+    Aggregate, BenchName, ImportedRun, MAX_RESULT_BYTES, ReadError, RunFolder, Source,
     aggregate_with, read_result, read_result_summary,
 };
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::report::FolderRun;
+use crate::vllm::IntendedResult;
 
 /// Runs as one table.
 #[derive(Debug)]
@@ -63,16 +65,27 @@ fn folder_run(folder: &Path) -> Result<ImportedRun, Error> {
     })
 }
 
-/// Reads the lists of single requests into the rows whose file or folder has them; returns how many
-/// do.
-pub fn read_details(rows: &mut [Row]) -> usize {
-    let details: Vec<Keys> = rows
+/// Reads the lists of single requests into the rows of `table` whose file or folder has them, or a copy of it; returns
+/// how many do.
+pub fn read_details(table: &mut Aggregate) -> usize {
+    let copies: HashMap<&Path, &Path> = table
+        .duplicates
+        .iter()
+        .map(|copy| (copy.of.as_path(), copy.file.as_path()))
+        .collect();
+    let of_copy = |run: &ImportedRun| folder_details(copies.get(run.file.as_path())?);
+    let has_requests = |details: &Keys| details.contains_key("ttfts");
+    let details: Vec<Keys> = table
+        .rows
         .par_iter()
-        .map(|row| details(&row.run).unwrap_or_default())
+        .map(|row| {
+            let own = details(&row.run).filter(has_requests);
+            own.or_else(|| of_copy(&row.run)).unwrap_or_default()
+        })
         .collect();
     let mut found = 0;
-    for (row, details) in rows.iter_mut().zip(details) {
-        found += usize::from(details.contains_key("ttfts"));
+    for (row, details) in table.rows.iter_mut().zip(details) {
+        found += usize::from(has_requests(&details));
         row.values.extend(details);
     }
     found
@@ -97,8 +110,51 @@ fn folder_details(folder: &Path) -> Option<Keys> {
     )
 }
 
-/// Adds the lists of single requests to the rows of a table, from those of `files` and run `folders`
-/// that their `filename` names; returns the number of rows with them.
+/// The result file that each run folder belongs to.
+struct FoldersOfResults<'a>(Vec<FolderOfResult<'a>>);
+
+struct FolderOfResult<'a> {
+    folder: &'a Path,
+    result: PathBuf,
+    /// In seconds.
+    duration: f64,
+}
+
+impl<'a> FoldersOfResults<'a> {
+    fn of(folders: &'a [PathBuf]) -> Self {
+        let of = |folder: &'a PathBuf| {
+            let manifest = RunFolder::open(folder).and_then(|folder| folder.read_manifest());
+            let manifest = manifest.ok()?;
+            let result = IntendedResult::of(&manifest)?;
+            Some(FolderOfResult {
+                folder,
+                result: result.path().to_owned(),
+                duration: manifest.summary.pointer("/summary/duration_s")?.as_f64()?,
+            })
+        };
+        Self(folders.par_iter().filter_map(of).collect())
+    }
+
+    /// The only folder whose result has this name and duration: results may have been moved, and those of repeats have
+    /// the same name.
+    fn find(&self, name: &str, duration: Option<f64>) -> Option<&'a Path> {
+        let is_same = |one: &&FolderOfResult<'_>| {
+            one.result.ends_with(name) && Some(one.duration) == duration
+        };
+        let mut found = self.0.iter().filter(is_same);
+        found
+            .next()
+            .filter(|_| found.next().is_none())
+            .map(|one| one.folder)
+    }
+}
+
+fn date_of(row: &Keys) -> Option<&str> {
+    row.get("date").and_then(Value::as_str)
+}
+
+/// Adds the lists of single requests to the rows of a table: from the result in `files` that their `filename` names, or
+/// from the run folder of that name or of the run that wrote that result. Returns the number of rows with them.
 pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) -> usize {
     let runs: Vec<ImportedRun> = files
         .par_iter()
@@ -108,22 +164,23 @@ pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) ->
         .flat_map_iter(|file| read_result(file).unwrap_or_default())
         .filter(|run| !run.details.is_empty())
         .collect();
+    let of_results = FoldersOfResults::of(folders);
     let mut found = 0;
     for row in rows {
         // Repeats have the same name in different folders; their dates differ.
         let Some(name) = row.get("filename").and_then(Value::as_str) else {
             continue;
         };
-        let is_same = |run: &&ImportedRun| {
-            run.file.ends_with(name)
-                && run.keys.get("date").and_then(Value::as_str)
-                    == row.get("date").and_then(Value::as_str)
-        };
+        let is_same =
+            |run: &&ImportedRun| run.file.ends_with(name) && date_of(&run.keys) == date_of(row);
         let mut matching = runs.iter().filter(is_same);
         let mut own = folders.iter().filter(|folder| folder.ends_with(name));
         let details = match (matching.next(), own.next()) {
             (Some(run), None) if matching.next().is_none() => Some(run.details.clone()),
             (None, Some(folder)) if own.next().is_none() => folder_details(folder),
+            (None, None) => of_results
+                .find(name, row.get("duration").and_then(Value::as_f64))
+                .and_then(folder_details),
             _ => None,
         };
         if let Some(details) = details {

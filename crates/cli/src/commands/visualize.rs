@@ -145,7 +145,7 @@ fn from_runs(paths: &[PathBuf], output: &Output) -> Result<Drawn, Failure> {
     if table.rows.is_empty() {
         return Err(Failure::usage(format!("no readable results in {source}")));
     }
-    let detailed = read_details(&mut table.rows);
+    let detailed = read_details(&mut table);
     Ok(Drawn {
         rows: table.rows.into_iter().map(|row| row.values).collect(),
         detailed,

@@ -118,6 +118,30 @@ fn a_run_folder_becomes_the_result_that_the_run_would_have_written() {
 }
 
 #[test]
+fn figures_take_requests_from_the_folder_of_the_run_that_wrote_a_result() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two runs whose results have one name, as repeats have.
+    for seed in ["1", "2"] {
+        let load = "simulate --num-prompts 20 --request-rate 5 --save-result --result-filename r.json --runs-dir all/runs";
+        let results = format!("all/{seed}");
+        let own = ["--seed", seed, "--result-dir", &results];
+        let arguments: Vec<&str> = load.split(' ').chain(own).collect();
+        let output = call(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    }
+    let output = call(folder.path(), &["aggregate", "all", "-o", "all/all.csv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    for source in [&["--csv", "all/all.csv"][..], &["all"]] {
+        let output = call(folder.path(), &[&["visualize"], source].concat());
+        assert!(
+            stdout(&output).contains("(2 with per-request data)"),
+            "{}",
+            printed(&output)
+        );
+    }
+}
+
+#[test]
 fn changed_data_are_found_and_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(2.0, 1.0);
