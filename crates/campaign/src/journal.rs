@@ -314,7 +314,7 @@ fn make_room(campaign: &Campaign, journal: &Path, start: Start) -> Result<(), Ca
             }
             _ => {
                 return Err(CampaignError::setting(format!(
-                    "{} already exists: continue that campaign with --resume, replace it with --overwrite, or choose \
+                    "{} already exists: continue that sweep with --resume, run it again with --again, replace it with --overwrite, or choose \
                      another --output-dir",
                     path.display()
                 )));

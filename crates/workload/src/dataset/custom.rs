@@ -32,14 +32,15 @@ pub(super) fn sample(
     options: &CustomSettings,
 ) -> Result<Sample, WorkloadError> {
     let path = &options.path;
-    if path
-        .extension()
-        .is_none_or(|extension| extension != "jsonl")
+    let name = path.to_string_lossy();
+    if ![".jsonl", ".jsonl.gz"]
+        .iter()
+        .any(|end| name.ends_with(end))
     {
         return Err(WorkloadError::setting(
             "--dataset-path",
             format!(
-                "{} must be JSON Lines with the ending .jsonl for the dataset custom",
+                "{} must be JSON Lines with the ending .jsonl or .jsonl.gz for the dataset custom",
                 path.display()
             ),
         ));
