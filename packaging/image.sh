@@ -1,24 +1,27 @@
 #!/usr/bin/env bash
-# Builds a container image from nothing: the static file, the certificates of authorities, and a user that is not root.
+# Builds a container image from nothing (the static file, the certificates of authorities, and a user that is not root),
+# and runs `inferometer quickstart` in it.
 #
-#   packaging/image.sh [NAME]
+#   packaging/image.sh [FILE [NAME]]
 #
-# Makes the image NAME (inferometer:latest) with buildah, without any registry, and runs `inferometer quickstart` in it.
-# Needs buildah and what packaging/static.sh needs; the certificates are those of Debian's ca-certificates.
+# FILE is target/static/inferometer (packaging/static.sh), NAME is inferometer:latest. Needs buildah, and no registry; the
+# certificates are those of Debian's ca-certificates.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name=${1:-inferometer:latest}
-packaging/static.sh target/static
-context=$(mktemp -d)
-trap 'rm -rf "$context"' EXIT
-cp target/static/inferometer packaging/Containerfile "$context/"
+file=${1:-target/static/inferometer} name=${2:-inferometer:latest}
+context=$(mktemp -d) container=''
+trap 'rm -rf "$context"; [ -z "$container" ] || buildah rm "$container" >/dev/null' EXIT
+cp "$file" packaging/Containerfile "$context/"
 cp /etc/ssl/certs/ca-certificates.crt "$context/"
 mkdir "$context/empty"
 buildah build --isolation chroot --tag "$name" "$context"
 
-# The image runs where nothing but itself is there.
+# It runs where nothing but itself is there, and not as root.
 container=$(buildah from --pull-never "$name")
-trap 'rm -rf "$context"; buildah rm "$container" >/dev/null' EXIT
-buildah run --isolation chroot "$container" /inferometer --version
-buildah run --isolation chroot --workingdir /tmp "$container" /inferometer quickstart --num-prompts 50
+inside() { buildah run --isolation chroot "$container" /inferometer "$@"; }
+inside --version
+inside quickstart --num-prompts 50 > "$context/quickstart.txt"
+grep '^Verdict:' "$context/quickstart.txt"
+owner=$(stat --format=%u "$(buildah mount "$container")/data/inferometer-runs")
+[ "$owner" = 10001 ] || { printf 'image: the program ran as user %s\n' "$owner" >&2; exit 1; }
 buildah images --filter reference="$name"

@@ -21,52 +21,52 @@ const TOPICS: [Topic; 10] = [
     Topic {
         name: "backends",
         about: "what each --backend sends and reads, and the quirks of each API",
-        text: include_str!("../../../../docs/backends.md"),
+        text: include_str!("../../docs/backends.md"),
     },
     Topic {
         name: "compatibility",
         about: "what is as in vLLM's benchmark, and what is not",
-        text: include_str!("../../../../docs/compatibility.md"),
+        text: include_str!("../../docs/compatibility.md"),
     },
     Topic {
         name: "datasets",
         about: "every dataset: its files, its flags, and how prompts are made",
-        text: include_str!("../../../../docs/datasets.md"),
+        text: include_str!("../../docs/datasets.md"),
     },
     Topic {
         name: "files",
         about: "every file that is written: keys, columns, formats of other tools",
-        text: include_str!("../../../../docs/files.md"),
+        text: include_str!("../../docs/files.md"),
     },
     Topic {
         name: "flags",
         about: "every command with its flags",
-        text: include_str!("../../../../docs/flags.md"),
+        text: include_str!("../../docs/flags.md"),
     },
     Topic {
         name: "metrics",
         about: "the definition of every number",
-        text: include_str!("../../../../docs/metrics.md"),
+        text: include_str!("../../docs/metrics.md"),
     },
     Topic {
         name: "reports",
         about: "figures, dashboard and reports of many runs",
-        text: include_str!("../../../../docs/reports.md"),
+        text: include_str!("../../docs/reports.md"),
     },
     Topic {
         name: "simulator",
         about: "the simulated server, the engine model, the search for a rate",
-        text: include_str!("../../../../docs/simulator.md"),
+        text: include_str!("../../docs/simulator.md"),
     },
     Topic {
         name: "sweeps",
         about: "many runs: combos.yaml, experiment files, stop rules, aggregate, compare, check",
-        text: include_str!("../../../../docs/sweeps.md"),
+        text: include_str!("../../docs/sweeps.md"),
     },
     Topic {
         name: "verdict",
         about: "every reason for CAUTION or INVALID, with its threshold and what to do",
-        text: include_str!("../../../../docs/verdict.md"),
+        text: include_str!("../../docs/verdict.md"),
     },
 ];
 
