@@ -19,7 +19,9 @@ for name in PIP_INDEX_URL PIP_CONFIG_FILE PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUN
   [ -z "${!name:-}" ] || keep+=("$name=${!name}")
 done
 [ ! -f "$HOME/.config/pip/pip.conf" ] || keep+=("PIP_CONFIG_FILE=$HOME/.config/pip/pip.conf")
-alone() { (cd "$folder" && env -i "${keep[@]}" HOME="$folder" PATH="$folder/venv/bin:/usr/bin:/bin" "$@"); }
+# To be run in a subshell, which it replaces.
+become() { cd "$folder" && exec env -i "${keep[@]}" HOME="$folder" PATH="$folder/venv/bin:/usr/bin:/bin" "$@"; }
+alone() { (become "$@"); }
 fail() { printf 'wheel: %s\n' "$1" >&2; exit 1; }
 if alone sh -c 'command -v cargo || command -v rustc'; then fail "Rust is on the path"; fi
 
@@ -34,15 +36,24 @@ for file in bash-completion/completions/inferometer man/man1/inferometer.1 man/m
   [ -s "$folder/venv/share/$file" ] || fail "share/$file is missing"
 done
 
+python3 - "$wheel" <<'PY'
+import json, sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+[name] = [name for name in wheel.namelist() if name.endswith(".cyclonedx.json")]
+parts = json.loads(wheel.read(name))["components"]
+assert {"tokio", "arrow-array", "inferometer-wire"} <= {part["name"] for part in parts}, name
+print(f"bill of materials: {len(parts)} crates")
+PY
+
 echo "-- quickstart"
 alone inferometer quickstart --num-prompts 50 > "$folder/quickstart.txt" || fail "$(cat "$folder/quickstart.txt")"
 grep '^Verdict:' "$folder/quickstart.txt"
 
 echo "-- scripts with the names of vLLM's"
 alone inferometer install-shims "$folder/shims" > /dev/null
-alone inferometer sim --port 0 --ttft 5 --itl 1 > "$folder/sim.txt" &
+become inferometer sim --port 0 --ttft 5 --itl 1 > "$folder/sim.txt" &
 server=$!
-for _ in $(seq 50); do port=$(grep -m1 -o ':[0-9]\+' "$folder/sim.txt" | tr -d :) && break; sleep 0.1; done
+for _ in $(seq 50); do port=$(grep -m1 -o ':[0-9]\+' "$folder/sim.txt" | head -1 | tr -d :) && break; sleep 0.1; done
 alone python3 shims/benchmark_serving.py --backend vllm --base-url "http://127.0.0.1:$port" --model sim \
   --tokenizer builtin --dataset-name random --num-prompts 10 --random-output-len 5 > "$folder/shim.txt" 2>&1 ||
   fail "$(cat "$folder/shim.txt")"
