@@ -1,6 +1,6 @@
 //! The state of one answer while it arrives.
 
-use inferometer_core::{Choices, Event, Nanos, Record};
+use inferometer_core::{Choices, Event, MAX_TOKENS, Nanos, Record};
 
 use crate::texts::{KeepText, printable};
 
@@ -56,6 +56,9 @@ pub(crate) struct Progress {
     pub(crate) cumulative: Option<u32>,
     /// Tokens reported by the current message, for its token event.
     pub(crate) named_tokens: Option<u32>,
+    /// The counts of single messages are not counts of their tokens: text came with none of them, or
+    /// the running count fell.
+    pub(crate) uncounted: bool,
     /// The server reported why it stopped.
     pub(crate) finished: bool,
     /// The end marker came.
@@ -85,6 +88,7 @@ impl Progress {
             last_read: 0,
             cumulative: Some(0),
             named_tokens: None,
+            uncounted: false,
             finished: false,
             done: false,
             messages: 0,
@@ -126,13 +130,20 @@ impl Progress {
         !self.choices.is_empty()
     }
 
+    /// The tokens between two running counts. A count that falls, or that no answer can have, is not a
+    /// running count.
+    pub(crate) fn gain(&mut self, before: u32, total: u32) -> u32 {
+        self.uncounted |= total < before || total > MAX_TOKENS;
+        total.saturating_sub(before)
+    }
+
     /// Takes the number of tokens of the current choice so far; returns those that are new, and the sum
     /// over all choices. Servers count each choice for itself in the usage of an event, as vLLM's
     /// `continuous_usage_stats` does.
     pub(crate) fn count_choice(&mut self, total: u32) -> (u32, u32) {
-        let mut new = 0;
+        let before = self.choices.get(self.choice);
+        let new = self.gain(before.map_or(total, |choice| choice.tokens), total);
         if let Some(choice) = self.choices.get_mut(self.choice) {
-            new = total.saturating_sub(choice.tokens);
             choice.tokens = total;
         }
         let all = self.choices.iter().map(|choice| choice.tokens);
@@ -200,6 +211,9 @@ impl Progress {
     /// otherwise the events carry several tokens each, and nothing says that it carries one.
     /// Without usage, tokens are counted by the text, which has none for it.
     pub(crate) fn settle(&mut self, record: &mut Record) {
+        if self.uncounted {
+            forget_counts(record);
+        }
         if !self.closing.is_empty() {
             self.settle_closing(record);
         }
@@ -223,7 +237,7 @@ impl Progress {
         let counted: u32 = self.choices.iter().map(|choice| choice.tokens).sum();
         let total = record.usage.completion_tokens;
         if counted > 0 && total.is_some_and(|total| total != counted) {
-            record.events.iter_mut().for_each(|event| event.tokens = 0);
+            forget_counts(record);
         }
     }
 
@@ -281,4 +295,9 @@ impl Progress {
             )));
         }
     }
+}
+
+/// Makes the tokens of all events unknown.
+fn forget_counts(record: &mut Record) {
+    record.events.iter_mut().for_each(|event| event.tokens = 0);
 }

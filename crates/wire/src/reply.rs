@@ -267,7 +267,13 @@ impl<'a> Sink<'a> {
             stamp.kernel,
         );
         match self.progress.named_tokens.take() {
-            Some(tokens) => event.tokens = u16::try_from(tokens).unwrap_or(u16::MAX),
+            Some(tokens) => {
+                event.tokens = u16::try_from(tokens).unwrap_or(u16::MAX);
+                // Text has tokens, so a count that does not grow with it is none of its tokens: a
+                // placeholder, or the total of the answer. The frame of a call has some of its own.
+                let is_text = matches!(kind, EventKind::Text | EventKind::Reasoning);
+                self.progress.uncounted |= tokens == 0 && is_text;
+            }
             None => self.progress.cumulative = None,
         }
         self.record.events.push(event);
@@ -280,7 +286,7 @@ impl<'a> Sink<'a> {
         }
         self.keep_usage(usage);
         if let (Some(total), Some(before)) = (usage.completion_tokens, self.progress.cumulative) {
-            self.progress.named_tokens = Some(total.saturating_sub(before));
+            self.progress.named_tokens = Some(self.progress.gain(before, total));
             self.progress.cumulative = Some(total);
         }
     }

@@ -77,7 +77,7 @@ pub struct Choices {
 
 /// More tokens (67 million) than any answer or prompt has: a larger count is wrong. Chosen, not
 /// measured.
-const MAX_TOKENS: u32 = 1 << 26;
+pub const MAX_TOKENS: u32 = 1 << 26;
 
 /// The connection that carried a request, and what opening it cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

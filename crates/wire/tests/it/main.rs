@@ -8,6 +8,7 @@ mod choices;
 mod closing;
 mod common;
 mod connections;
+mod counts;
 mod endless;
 mod exchange;
 mod faults;
