@@ -155,19 +155,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
         }
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         let plain = |kind| Self { kind, words: None };
-        match raw.as_bytes().first() {
-            // Some servers send it with every message.
-            _ if raw == "\"\"" => return Err(D::Error::custom("expected a reason to stop")),
+        let read = match raw.as_bytes().first() {
             Some(b'"') => serde_json::from_str::<Text<'de>>(raw).map(|text| plain(text.0)),
             Some(b'{') => serde_json::from_str::<Typed<'de>>(raw).map(|typed| Self {
                 kind: typed.kind.0,
                 words: typed.message.0.map(|text| text.0),
             }),
             Some(b'-' | b'0'..=b'9') => Ok(plain(Cow::Borrowed(raw))),
-            _ => return Err(D::Error::custom("expected a reason to stop")),
+            _ => Err(serde_json::Error::custom("expected a reason to stop")),
+        };
+        let read = read.map_err(D::Error::custom)?;
+        if is_placeholder(&read.kind) {
+            return Err(D::Error::custom("expected a reason to stop"));
         }
-        .map_err(D::Error::custom)
+        Ok(read)
     }
+}
+
+/// True for a text that servers send with every message in place of a null: nothing, or the word for
+/// it in JSON or Python.
+fn is_placeholder(reason: &str) -> bool {
+    let reason = reason.trim();
+    let is = |word: &str| reason.eq_ignore_ascii_case(word);
+    reason.is_empty() || is("null") || is("none")
 }
 
 /// The reason, where there is one.
@@ -386,6 +396,15 @@ mod tests {
             [why("null"), why("true"), why("{}"), why("[]"), why("\"\"")],
             [const { None }; 5]
         );
+        for placeholder in [
+            r#""null""#,
+            r#""None""#,
+            r#""NONE""#,
+            r#"" ""#,
+            r#"{"type":"none"}"#,
+        ] {
+            assert_eq!(why(placeholder), None, "{placeholder}");
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(crate) struct Progress {
     pub(crate) uncounted: bool,
     /// The server reported why it stopped.
     pub(crate) finished: bool,
+    /// The first choice that stopped for a reason.
+    pub(crate) stopped: Option<usize>,
     /// The end marker came.
     pub(crate) done: bool,
     /// Server-sent events of any kind.
@@ -90,6 +92,7 @@ impl Progress {
             named_tokens: None,
             uncounted: false,
             finished: false,
+            stopped: None,
             done: false,
             messages: 0,
             complete: false,

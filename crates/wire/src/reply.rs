@@ -325,7 +325,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Why the server stopped. The first reason is kept.
+    /// Why the server stopped. The last reason is kept; of several choices, that of the first to stop.
     pub fn finish(&mut self, reason: &str) {
         self.finish_with(reason, None);
     }
@@ -340,9 +340,10 @@ impl<'a> Sink<'a> {
         if ending(reason) == Ending::Broken {
             self.progress.break_off(reason, words);
         }
-        self.record
-            .finish_reason
-            .get_or_insert_with(|| printable(reason));
+        let stopped = *self.progress.stopped.get_or_insert(self.progress.choice);
+        if stopped == self.progress.choice {
+            self.record.finish_reason = Some(printable(reason));
+        }
     }
 
     /// The end marker.

@@ -211,9 +211,20 @@ fn an_answer_that_the_server_broke_off_is_a_failure_in_its_words() {
             assert_eq!(record.outcome, Outcome::Ok, "{reason} {:?}", record.error);
             assert_eq!(record.finish_reason.as_deref(), Some(reason));
         }
-        // An empty reason is none.
-        let record = read(backend, &[&STOP.replace("stop", ""), TOKEN]);
-        assert_eq!(record.outcome, Outcome::Truncated);
+        for placeholder in ["", "null", "None", "none"] {
+            let open = STOP.replace("stop", placeholder);
+            // The stream is cut in the middle.
+            let record = read(backend, &[&open, TOKEN]);
+            assert_eq!(record.outcome, Outcome::Truncated, "{placeholder:?}");
+            assert_eq!(record.finish_reason, None);
+            // The last reason is the real one, whatever came before it.
+            let record = read(backend, &[&open, STOP, "[DONE]"]);
+            assert_eq!(record.outcome, Outcome::Ok, "{placeholder:?}");
+            assert_eq!(record.finish_reason.as_deref(), Some("stop"));
+        }
+        let length = STOP.replace("stop", "length");
+        let record = read(backend, &[STOP, &length, "[DONE]"]);
+        assert_eq!(record.finish_reason.as_deref(), Some("length"));
     }
     let abort = r#"{"text":"a","meta_info":{"completion_tokens":1,"finish_reason":{"type":"abort","message":"out of memory"}}}"#;
     let record = read("sglang-native", &[abort, "[DONE]"]);
