@@ -185,8 +185,8 @@ pub(crate) fn reason<'a>(reason: &'a Lenient<Reason<'a>>) -> Option<&'a Reason<'
     reason.as_ref()
 }
 
-/// The value of `error`, unless it means that there is none: servers send null, an empty object or
-/// an empty text with every good message.
+/// The value of `error`, unless it means that there is none: servers send null, an empty text, or an
+/// object whose members are all null or empty with every good message.
 pub(crate) fn actual_error(error: Option<&RawValue>) -> Option<&RawValue> {
     error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| is_error_value(&value)))
 }
@@ -278,15 +278,16 @@ pub(crate) struct ServerMetrics {
     pub(crate) time_to_first_token_ms: Lenient<f64>,
 }
 
-/// False for the values of `error` that mean that there is none.
+/// False for the values of `error` that mean that there is none: null, false, 0, an empty text, and
+/// lists and objects of nothing else.
 pub(crate) fn is_error_value(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Bool(true) => true,
-        Value::Number(number) => number.as_u64() != Some(0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(items) => items.iter().any(is_error_value),
+        Value::Object(members) => members.values().any(is_error_value),
     }
 }
 
@@ -409,10 +410,28 @@ mod tests {
 
     #[test]
     fn only_an_actual_error_is_one() {
-        for nothing in ["null", "{ }", "\"\"", "[]", "false", "0"] {
+        for nothing in [
+            "null",
+            "{ }",
+            "\"\"",
+            "[]",
+            "false",
+            "0",
+            "0.0",
+            "[null]",
+            r#"{"code":null,"message":null}"#,
+            r#"{"code":0,"message":"","param":{"name":[]}}"#,
+        ] {
             assert!(actual_error(read(nothing).unwrap()).is_none(), "{nothing}");
         }
-        for error in ["\"x\"", r#"{"message":""}"#, "true", "500"] {
+        for error in [
+            "\"x\"",
+            "true",
+            "500",
+            "-0.5",
+            r#"{"code":500,"message":""}"#,
+            r#"{"detail":[{"message":"x"}]}"#,
+        ] {
             assert!(actual_error(read(error).unwrap()).is_some(), "{error}");
         }
     }
