@@ -87,13 +87,25 @@ pub(crate) fn deliver(
     let over = progress.done;
     let mut sink = Sink::new(record, progress, stamp);
     sink.message(max_events)?;
-    if over {
+    if over || is_heartbeat(event.name) {
         return Ok(());
     }
     if !event.name.is_empty() && is_failure_name(event.name) && !event.data.is_empty() {
         return Err(Fault::new(Outcome::StreamError, failure_words(event.data)));
     }
     reader.event(event, &mut sink)
+}
+
+/// True for the names of events that keep a connection open, whatever their data are.
+fn is_heartbeat(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] = [
+        b"ping",
+        b"keepalive",
+        b"keep-alive",
+        b"keep_alive",
+        b"heartbeat",
+    ];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// True for the names that servers give to events that report a failure. `response.failed` is left

@@ -339,6 +339,35 @@ fn failures_have_many_names() {
 }
 
 #[test]
+fn heartbeats_and_end_markers_have_many_forms() {
+    let usage = r#"{"choices":[],"usage":{"completion_tokens":2}}"#;
+    for backend in ["vllm", "openai-chat"] {
+        for heartbeat in [
+            "event: ping\ndata: ping\n\n",
+            "event: keepalive\ndata: {\"detail\":\"here\"}\n\n",
+            "event: Keep-Alive\ndata: 7\n\n",
+            "data: null\n\n",
+        ] {
+            let stream = format!("data: {TOKEN}\n\n{heartbeat}data: {STOP}\n\n{heartbeat}");
+            let record = read_stream(find(backend).unwrap(), [stream.as_bytes()]);
+            assert_eq!(
+                record.outcome,
+                Outcome::Ok,
+                "{heartbeat:?} {:?}",
+                record.error
+            );
+            assert_eq!(record.text, "xx");
+        }
+        for marker in ["data: \"[DONE]\"\n\n", "[DONE]\n\n", "[DONE]"] {
+            let stream = format!("data: {TOKEN}\n\ndata: {TOKEN}\n\ndata: {usage}\n\n{marker}");
+            let record = read_stream(find(backend).unwrap(), [stream.as_bytes()]);
+            assert_eq!(record.outcome, Outcome::Ok, "{marker:?} {:?}", record.error);
+            assert!(record.marks.done.is_some(), "{marker:?}");
+        }
+    }
+}
+
+#[test]
 fn usage_is_found_where_servers_put_it() {
     let usage = r#"{"prompt_tokens":64,"completion_tokens":2,"cached_tokens":48}"#;
     for end in [
