@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::api::{Backend, BackendKind, Streaming, all_sequences};
 use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::message::{check_error, is_marker, object};
+use crate::calls::Arguments;
 use crate::error::WireError;
 use crate::json::{Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
@@ -91,7 +92,7 @@ struct Delta<'a> {
     #[serde(borrow)]
     thinking: Option<Text<'a>>,
     #[serde(borrow)]
-    partial_json: Option<Text<'a>>,
+    partial_json: Option<Arguments<'a>>,
     #[serde(borrow)]
     stop_reason: Lenient<Reason<'a>>,
 }
@@ -130,10 +131,11 @@ struct Reader {
 
 impl Reader {
     fn delta(&mut self, data: &[u8], delta: &Delta<'_>, sink: &mut Sink<'_>) {
+        let input = delta.partial_json.as_ref().map(|input| &input.0);
         let found = [
-            (EventKind::Text, &delta.text),
-            (EventKind::Reasoning, &delta.thinking),
-            (EventKind::ToolCall, &delta.partial_json),
+            (EventKind::Text, delta.text.as_ref()),
+            (EventKind::Reasoning, delta.thinking.as_ref()),
+            (EventKind::ToolCall, input),
         ];
         // Signatures and citations carry no tokens of the answer.
         let Some((kind, Some(fragment))) = found.into_iter().find(|(_, text)| text.is_some())

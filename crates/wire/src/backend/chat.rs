@@ -14,6 +14,7 @@ use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
 use super::completions::index;
 use super::message::{InMessage, is_marker, object, unknown_member};
+use crate::calls::{Calls, Function};
 use crate::content::Content;
 use crate::error::WireError;
 use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
@@ -130,7 +131,7 @@ struct Delta<'a> {
     audio: Lenient<Audio<'a>>,
     images: Length,
     #[serde(borrow)]
-    tool_calls: Option<Vec<ToolCall<'a>>>,
+    tool_calls: Option<Calls<'a>>,
     #[serde(borrow)]
     function_call: Option<Function<'a>>,
 }
@@ -142,22 +143,6 @@ struct Audio<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     transcript: Lenient<Text<'a>>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct ToolCall<'a> {
-    #[serde(borrow)]
-    function: Option<Function<'a>>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Function<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    arguments: Option<Text<'a>>,
 }
 
 impl InMessage for Choice<'_> {
@@ -259,7 +244,7 @@ impl<'a> Delta<'a> {
         let calls = self
             .tool_calls
             .iter()
-            .flatten()
+            .flat_map(|calls| &calls.0)
             .map(|call| call.function.as_ref());
         for function in calls.chain(self.function_call.as_ref().map(Some)) {
             each(
@@ -269,8 +254,8 @@ impl<'a> Delta<'a> {
                     .unwrap_or_default(),
             );
             let arguments = function
-                .and_then(|f| text(f.arguments.as_ref()))
-                .unwrap_or_default();
+                .and_then(|f| f.arguments.as_ref())
+                .map_or("", |arguments| &*arguments.0.0);
             if !arguments.is_empty() {
                 each(EventKind::ToolCall, arguments);
             }
@@ -413,7 +398,10 @@ fn plain_text<'a>(message: &'a Message<'_>) -> Option<((EventKind, usize), &'a s
         && message.metrics.is_none()
         && choice.finish_reason.is_none()
         && choice.token_ids.0.is_none()
-        && delta.tool_calls.as_ref().is_none_or(Vec::is_empty)
+        && delta
+            .tool_calls
+            .as_ref()
+            .is_none_or(|calls| calls.0.is_empty())
         && delta.function_call.is_none()
         && delta.refusal.is_none()
         && delta.audio.is_none()

@@ -146,6 +146,70 @@ fn responses_deltas_of_every_kind_are_output() {
 }
 
 #[test]
+fn tool_calls_are_output_in_every_form() {
+    let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
+    let completed = r#"{"type":"response.completed","response":{"status":"completed"}}"#;
+    let stop = r#"{"type":"message_stop"}"#;
+    let chat =
+        |calls: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":{calls}}}}}]}}"#);
+    let json = "{\"a\":1}";
+    for (backend, message, end, output) in [
+        // Text Generation Inference.
+        (
+            "openai-chat",
+            chat(
+                r#"{"index":0,"id":"","type":"function","function":{"name":null,"arguments":" a"}}"#,
+            ),
+            end,
+            " a",
+        ),
+        (
+            "openai-chat",
+            chat(r#"[{"index":0,"function":{"name":"f","arguments":{"a":1}}}]"#),
+            end,
+            &*format!("f{json}"),
+        ),
+        (
+            "openai-responses",
+            format!(r#"{{"type":"response.function_call_arguments.delta","delta":{json}}}"#),
+            completed,
+            json,
+        ),
+        (
+            "anthropic",
+            format!(
+                r#"{{"type":"content_block_delta","delta":{{"type":"input_json_delta","partial_json":{json}}}}}"#
+            ),
+            stop,
+            json,
+        ),
+    ] {
+        let record = read(backend, &[&message, end]);
+        assert_eq!(record.outcome, Outcome::Ok, "{message} {:?}", record.error);
+        assert_eq!(kinds(&record), [EventKind::ToolCall], "{message}");
+        assert_eq!(record.other_text, output, "{message}");
+    }
+    let call = r#"{"id":"0","type":"function","function":{"name":"f","arguments":{"a":1}}}"#;
+    for (backend, body) in [
+        (
+            "openai-chat",
+            format!(
+                r#"{{"choices":[{{"index":0,"message":{{"content":null,"tool_calls":[{call}]}}}}]}}"#
+            ),
+        ),
+        (
+            "openai-responses",
+            r#"{"status":"completed","output":[{"type":"function_call","arguments":{"a":1}}]}"#
+                .to_owned(),
+        ),
+    ] {
+        let record = whole(backend, &body);
+        assert_eq!(record.outcome, Outcome::Ok, "{body} {:?}", record.error);
+        assert!(record.other_text.ends_with(json), "{}", record.other_text);
+    }
+}
+
+#[test]
 fn openais_own_transcription_events_are_read() {
     let record = read(
         "openai-audio",
