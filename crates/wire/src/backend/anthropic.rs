@@ -15,7 +15,7 @@ use crate::progress::Counting;
 use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
-use crate::usage::{DividedPrompt, UsageObject};
+use crate::usage::{CumulativeUsage, UsageObject};
 
 /// The version of the API that is spoken.
 const VERSION: &str = "2023-06-01";
@@ -126,7 +126,7 @@ struct Part<'a> {
 #[derive(Debug, Default)]
 struct Reader {
     template: Template<EventKind>,
-    prompt: DividedPrompt,
+    known: CumulativeUsage,
 }
 
 impl Reader {
@@ -172,12 +172,7 @@ impl ReplyReader for Reader {
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
-                    // Its output count is that of an empty message; the real one comes at the end.
-                    let start = usage.divided_usage(&mut self.prompt);
-                    sink.usage(inferometer_core::Usage {
-                        completion_tokens: None,
-                        ..start
-                    });
+                    sink.usage(usage.opening_usage(&mut self.known));
                 }
             }
             "content_block_delta" => {
@@ -187,7 +182,7 @@ impl ReplyReader for Reader {
             }
             "message_delta" => {
                 if let Some(usage) = message.usage.as_ref() {
-                    sink.usage(usage.divided_usage(&mut self.prompt));
+                    sink.usage(usage.cumulative_usage(&mut self.known));
                 }
                 if let Some(reason) = message
                     .delta
@@ -213,7 +208,7 @@ impl ReplyReader for Reader {
         let is_error = text(whole.kind.as_ref()) == Some("error");
         check_error(whole.error, is_error, body)?;
         if let Some(usage) = whole.usage.as_ref() {
-            sink.usage(usage.divided_usage(&mut self.prompt));
+            sink.usage(usage.cumulative_usage(&mut self.known));
         }
         for part in whole.content.iter().flatten() {
             sink.fragment(
