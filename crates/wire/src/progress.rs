@@ -250,7 +250,10 @@ impl Progress {
         let all: u64 = record.events.iter().map(tokens).sum();
         let in_closing = closing.iter().map(|one| tokens(&record.events[one.event]));
         let carried = all - in_closing.sum::<u64>();
-        let only = closing.len() == record.events.len() && !closing[0].bare;
+        let only = closing.len() == record.events.len();
+        let named = closing
+            .iter()
+            .any(|one| record.events[one.event].tokens > 0);
         let hidden = match record.marks.first_reasoning {
             Some(_) => 0,
             None => record.usage.reasoning_tokens.unwrap_or_default(),
@@ -260,8 +263,8 @@ impl Progress {
             .map(|tokens| u64::from(tokens.saturating_sub(hidden)));
         let mut missing = match reported {
             Some(reported) => reported.saturating_sub(carried),
-            // Nothing else came, and an answer of one end-of-text token is an answer.
-            None if only && record.usage.completion_tokens.is_none() => 1,
+            // Nothing else came, and an answer of one end-of-text token is an answer if the server lists it.
+            None if only && named && record.usage.completion_tokens.is_none() => 1,
             None => 0,
         };
         let exact = missing == closing.len() as u64;
