@@ -384,6 +384,35 @@ fn sglangs_texts_are_whole_or_new() {
 }
 
 #[test]
+fn sglangs_token_ids_tell_whole_texts_from_new_ones() {
+    let read = |events: &[(&str, &[u32])]| {
+        let mut messages: Vec<String> = Vec::new();
+        for ((text, ids), tokens) in events.iter().zip(1..) {
+            messages.push(format!(
+                r#"{{"text":"{text}","output_ids":{ids:?},"meta_info":{{"completion_tokens":{tokens}}}}}"#
+            ));
+        }
+        messages.push("+[DONE]".to_owned());
+        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+        let record = read("sglang-native", Counting::Output, &messages);
+        assert_eq!(record.events.len(), events.len());
+        record.text
+    };
+    // New texts that are all alike.
+    let ha: (&str, &[u32]) = (" ha", &[7]);
+    assert_eq!(read(&[ha; 8]), " ha".repeat(8));
+    // Whole texts with a token without text in between.
+    assert_eq!(
+        read(&[("a", &[7]), ("a", &[7, 1]), ("aa", &[7, 1, 7])]),
+        "aa"
+    );
+    // Whole texts with the ids of new tokens alone.
+    assert_eq!(read(&[("a", &[7]), ("ab", &[8]), ("abc", &[9])]), "abc");
+    // A token that has no text, in front of new texts.
+    assert_eq!(read(&[("", &[1]), (" ha", &[7]), (" ha", &[7])]), " ha ha");
+}
+
+#[test]
 fn the_choices_of_an_answer_have_their_own_spans() {
     for (backend, token) in [
         (
