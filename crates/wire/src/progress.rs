@@ -67,6 +67,8 @@ pub(crate) struct Progress {
     pub(crate) done: bool,
     /// Server-sent events of any kind.
     pub(crate) messages: u64,
+    /// The number of vectors or scores that were requested, where it is known.
+    pub(crate) results: Option<u32>,
     /// An answer that needs no output to be complete (embeddings, scores).
     pub(crate) complete: bool,
     /// Why the server broke the answer off, if it said so.
@@ -95,6 +97,7 @@ impl Progress {
             stopped: None,
             done: false,
             messages: 0,
+            results: None,
             complete: false,
             broken: None,
             stray: None,

@@ -369,6 +369,11 @@ impl<'a> Sink<'a> {
         self.progress.complete = true;
     }
 
+    /// The number of vectors or scores that were requested, where it is known.
+    pub fn results(&self) -> Option<u32> {
+        self.progress.results
+    }
+
     /// True when at least one token event came before.
     pub fn has_tokens(&self) -> bool {
         !self.record.events.is_empty()

@@ -5,8 +5,8 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences};
-use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
 use super::message::{check_error, is_marker, object};
 use crate::calls::Arguments;
 use crate::error::WireError;
@@ -31,6 +31,8 @@ pub(super) static ANTHROPIC: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_tokens"]),
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -58,7 +60,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     );
     body.insert("stream".into(), settings.stream.into());
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 fn headers(headers: &mut HeaderMap, api_key: Option<&str>) {

@@ -10,8 +10,8 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model, stream_options};
 use super::completions::index;
 use super::message::{InMessage, is_marker, object, unknown_member};
 use crate::calls::{Calls, Function};
@@ -33,6 +33,8 @@ pub(super) static OPENAI_CHAT: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_tokens", "max_completion_tokens"]),
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -51,7 +53,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         body.insert("stream_options".into(), stream_options(settings));
     }
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 /// The messages for `request`: ready ones as they are, anything else as one user message whose

@@ -4,8 +4,8 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
 use super::message::{check_error, is_marker, object};
 use crate::calls::Arguments;
 use crate::error::WireError;
@@ -25,6 +25,8 @@ pub(super) static OPENAI_RESPONSES: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_output_tokens"]),
+    results: no_results,
     body,
     reader: || {
         Box::new(Reader {
@@ -55,7 +57,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     body.insert("stream".into(), settings.stream.into());
     body.insert("store".into(), false.into());
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -5,8 +5,8 @@ use inferometer_core::{EventKind, Prompt, Request, Usage};
 use serde_json::Map;
 use serde_json::value::RawValue;
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, json_body, merge};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, json_body, merge};
 use super::completions::index;
 use super::message::{check_error, is_list, is_marker, object};
 use crate::error::WireError;
@@ -24,6 +24,13 @@ pub(super) static SGLANG_NATIVE: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: false,
     streaming: Streaming::OnRequest,
+    length: LengthFields {
+        within: Some("sampling_params"),
+        limit: &["max_new_tokens"],
+        least: &["min_new_tokens"],
+        ignore_eos: "ignore_eos",
+    },
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -61,7 +68,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     }
     merge(&mut body, &settings.extra_body);
     merge(&mut body, &request.overrides);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]

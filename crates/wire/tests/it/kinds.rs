@@ -146,70 +146,6 @@ fn responses_deltas_of_every_kind_are_output() {
 }
 
 #[test]
-fn tool_calls_are_output_in_every_form() {
-    let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
-    let completed = r#"{"type":"response.completed","response":{"status":"completed"}}"#;
-    let stop = r#"{"type":"message_stop"}"#;
-    let chat =
-        |calls: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":{calls}}}}}]}}"#);
-    let json = "{\"a\":1}";
-    for (backend, message, end, output) in [
-        // Text Generation Inference.
-        (
-            "openai-chat",
-            chat(
-                r#"{"index":0,"id":"","type":"function","function":{"name":null,"arguments":" a"}}"#,
-            ),
-            end,
-            " a",
-        ),
-        (
-            "openai-chat",
-            chat(r#"[{"index":0,"function":{"name":"f","arguments":{"a":1}}}]"#),
-            end,
-            &*format!("f{json}"),
-        ),
-        (
-            "openai-responses",
-            format!(r#"{{"type":"response.function_call_arguments.delta","delta":{json}}}"#),
-            completed,
-            json,
-        ),
-        (
-            "anthropic",
-            format!(
-                r#"{{"type":"content_block_delta","delta":{{"type":"input_json_delta","partial_json":{json}}}}}"#
-            ),
-            stop,
-            json,
-        ),
-    ] {
-        let record = read(backend, &[&message, end]);
-        assert_eq!(record.outcome, Outcome::Ok, "{message} {:?}", record.error);
-        assert_eq!(kinds(&record), [EventKind::ToolCall], "{message}");
-        assert_eq!(record.other_text, output, "{message}");
-    }
-    let call = r#"{"id":"0","type":"function","function":{"name":"f","arguments":{"a":1}}}"#;
-    for (backend, body) in [
-        (
-            "openai-chat",
-            format!(
-                r#"{{"choices":[{{"index":0,"message":{{"content":null,"tool_calls":[{call}]}}}}]}}"#
-            ),
-        ),
-        (
-            "openai-responses",
-            r#"{"status":"completed","output":[{"type":"function_call","arguments":{"a":1}}]}"#
-                .to_owned(),
-        ),
-    ] {
-        let record = whole(backend, &body);
-        assert_eq!(record.outcome, Outcome::Ok, "{body} {:?}", record.error);
-        assert!(record.other_text.ends_with(json), "{}", record.other_text);
-    }
-}
-
-#[test]
 fn openais_own_transcription_events_are_read() {
     let record = read(
         "openai-audio",
@@ -403,35 +339,6 @@ fn failures_have_many_names() {
 }
 
 #[test]
-fn heartbeats_and_end_markers_have_many_forms() {
-    let usage = r#"{"choices":[],"usage":{"completion_tokens":2}}"#;
-    for backend in ["vllm", "openai-chat"] {
-        for heartbeat in [
-            "event: ping\ndata: ping\n\n",
-            "event: keepalive\ndata: {\"detail\":\"here\"}\n\n",
-            "event: Keep-Alive\ndata: 7\n\n",
-            "data: null\n\n",
-        ] {
-            let stream = format!("data: {TOKEN}\n\n{heartbeat}data: {STOP}\n\n{heartbeat}");
-            let record = read_stream(find(backend).unwrap(), [stream.as_bytes()]);
-            assert_eq!(
-                record.outcome,
-                Outcome::Ok,
-                "{heartbeat:?} {:?}",
-                record.error
-            );
-            assert_eq!(record.text, "xx");
-        }
-        for marker in ["data: \"[DONE]\"\n\n", "[DONE]\n\n", "[DONE]"] {
-            let stream = format!("data: {TOKEN}\n\ndata: {TOKEN}\n\ndata: {usage}\n\n{marker}");
-            let record = read_stream(find(backend).unwrap(), [stream.as_bytes()]);
-            assert_eq!(record.outcome, Outcome::Ok, "{marker:?} {:?}", record.error);
-            assert!(record.marks.done.is_some(), "{marker:?}");
-        }
-    }
-}
-
-#[test]
 fn usage_is_found_where_servers_put_it() {
     let usage = r#"{"prompt_tokens":64,"completion_tokens":2,"cached_tokens":48}"#;
     for end in [
@@ -448,52 +355,6 @@ fn usage_is_found_where_servers_put_it() {
             assert_eq!(record.cached_tokens(), Some(48), "{end}");
         }
     }
-}
-
-#[test]
-fn lists_are_not_read_by_position() {
-    for (backend, body) in [
-        ("openai-embeddings", "[[0.1,0.2],[0.3,0.4]]"),
-        ("vllm-pooling", r#"[{"index":0,"score":0.9}]"#),
-        ("vllm-pooling", r#"[[{"label":"a","score":0.9}]]"#),
-        ("vllm-pooling", "[0.5,0.25]"),
-        ("openai-embeddings", r#"{"embeddings":[[0.1]]}"#),
-        ("vllm-pooling", r#"{"score":0.5}"#),
-    ] {
-        let record = exchange(
-            backend,
-            vec![Step::Read, write(json_answer("200 OK", body))],
-        );
-        assert_eq!(record.outcome, Outcome::Ok, "{body} {:?}", record.error);
-    }
-    for (body, outcome) in [
-        ("[]", Outcome::Empty),
-        ("{}", Outcome::Empty),
-        (r#"{"data":[]}"#, Outcome::Empty),
-        (r#"{"detail":"out of memory"}"#, Outcome::StreamError),
-    ] {
-        let answer = json_answer("200 OK", body);
-        let record = exchange("openai-embeddings", vec![Step::Read, write(answer)]);
-        assert_eq!(record.outcome, outcome, "{body}");
-    }
-    for backend in [
-        "vllm",
-        "openai-chat",
-        "openai-responses",
-        "anthropic",
-        "sglang-native",
-    ] {
-        let record = read(backend, &[r#"[[{"text":"x"}]]"#, "[DONE]"]);
-        assert_eq!(record.outcome, Outcome::Malformed, "{backend}");
-        assert!(
-            record.error.unwrap().contains("a list where an object"),
-            "{backend}"
-        );
-    }
-    let answers =
-        r#"[{"text":"a","meta_info":{"completion_tokens":1}},{"text":"b","meta_info":{}}]"#;
-    let record = whole("sglang-native", answers);
-    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "ab"));
 }
 
 #[test]
