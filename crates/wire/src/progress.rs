@@ -231,8 +231,15 @@ impl Progress {
             record.choices = Some(Choices { count, span });
             self.check_counts(record);
         }
+        // A conversation continues from its first choice, so the text of a turn is that one's.
+        let is_turn = record.session.is_some();
         for choice in self.choices.drain(..) {
-            record.text.push_str(&choice.text);
+            let text = if is_turn {
+                &mut record.other_text
+            } else {
+                &mut record.text
+            };
+            text.push_str(&choice.text);
             record.other_text.push_str(&choice.other_text);
         }
     }
@@ -309,4 +316,28 @@ impl Progress {
 /// Makes the tokens of all events unknown.
 fn forget_counts(record: &mut Record) {
     record.events.iter_mut().for_each(|event| event.tokens = 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_turn_is_that_of_its_first_choice() {
+        for (session, text, other) in [(None, "ab", ""), (Some((0, 1)), "a", "b")] {
+            let mut record = Record {
+                session,
+                text: "a".to_owned(),
+                ..Record::default()
+            };
+            let mut progress = Progress::new(KeepText::Always, Counting::Output);
+            progress.set_choice(1, &record);
+            progress.own_text(true).unwrap().push('b');
+            progress.settle(&mut record);
+            assert_eq!(
+                (record.text.as_str(), record.other_text.as_str()),
+                (text, other)
+            );
+        }
+    }
 }
