@@ -110,8 +110,8 @@ impl Findings<'_> {
             ),
             (
                 by.no_count,
-                "a negative number, or one above 67 million",
-                "负数或大于 6700 万的数",
+                "a negative or far too large number",
+                "负数或过大的数",
             ),
         ];
         let faults = faults.into_iter().filter(|(count, _, _)| *count > 0);

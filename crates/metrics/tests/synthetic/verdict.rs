@@ -184,7 +184,7 @@ pub(crate) const CASES: &[Case] = &[
         record.bytes_received = 2_500;
         record.tokenizer_output_tokens = None;
     })
-    .says("0.1 % (1 of 1000; a negative number, or one above 67 million: 1)"),
+    .says("0.1 % (1 of 1000; a negative or far too large number: 1)"),
     case("usage_impossible", Caution, |run| {
         run.records[7].usage.prompt_tokens = Some(0);
         run.records[8].usage.cached_tokens = Some(101);
