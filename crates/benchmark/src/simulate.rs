@@ -208,7 +208,8 @@ fn virtual_plan(
     let conversion = Conversion {
         seed: settings.workload.seed,
         adapters: lora.map_or(&[], |lora| &lora.modules),
-        answer_tokens: answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos),
+        answer_tokens: answer_tokens
+            .filter(|_| !ready.plan.requests.iter().any(Prepared::ignores_eos)),
     };
     let all: Vec<_> = ready
         .workload

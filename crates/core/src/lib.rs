@@ -34,8 +34,8 @@ pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use hex::hex;
 pub use meaning::{FIRST_MEANING, MEANING};
 pub use record::{
-    Choices, Connection, Ending, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records,
-    TokenSource, Usage, ending, ends_by_itself,
+    Choices, Connection, Ending, Event, EventKind, Impossible, MAX_TOKENS, Marks, Outcome,
+    OutcomeCounts, Record, Records, TokenSource, Usage, ending, ends_by_itself,
 };
 pub use redact::redact_url;
 pub use request::{Audio, Prompt, Request, SessionTurn, Workload};

@@ -169,6 +169,8 @@ impl ConversationState {
         let answer = record
             .reported_output_tokens()
             .unwrap_or(record.events.len() as u32);
+        // The history has the first of several choices.
+        let answer = answer / record.choices.map_or(1, |choices| choices.count.max(1));
         self.histories.borrow_mut().insert(
             next,
             History {

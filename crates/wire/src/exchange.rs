@@ -224,6 +224,7 @@ impl Run<'_> {
         }
         let mut reader = wire.settings.backend.reader();
         let mut progress = Progress::new(wire.settings.keep_text, wire.settings.counting);
+        progress.results = self.prepared.known.results;
         let stamp = answer.stamp();
         reader.headers(headers, &mut Sink::new(answer.record, &mut progress, stamp))?;
         if !wire.streams() {

@@ -155,19 +155,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
         }
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         let plain = |kind| Self { kind, words: None };
-        match raw.as_bytes().first() {
-            // Some servers send it with every message.
-            _ if raw == "\"\"" => return Err(D::Error::custom("expected a reason to stop")),
+        let read = match raw.as_bytes().first() {
             Some(b'"') => serde_json::from_str::<Text<'de>>(raw).map(|text| plain(text.0)),
             Some(b'{') => serde_json::from_str::<Typed<'de>>(raw).map(|typed| Self {
                 kind: typed.kind.0,
                 words: typed.message.0.map(|text| text.0),
             }),
             Some(b'-' | b'0'..=b'9') => Ok(plain(Cow::Borrowed(raw))),
-            _ => return Err(D::Error::custom("expected a reason to stop")),
+            _ => Err(serde_json::Error::custom("expected a reason to stop")),
+        };
+        let read = read.map_err(D::Error::custom)?;
+        if is_placeholder(&read.kind) {
+            return Err(D::Error::custom("expected a reason to stop"));
         }
-        .map_err(D::Error::custom)
+        Ok(read)
     }
+}
+
+/// True for a text that servers send with every message in place of a null: nothing, or the word for
+/// it in JSON or Python.
+fn is_placeholder(reason: &str) -> bool {
+    let reason = reason.trim();
+    let is = |word: &str| reason.eq_ignore_ascii_case(word);
+    reason.is_empty() || is("null") || is("none")
 }
 
 /// The reason, where there is one.
@@ -175,8 +185,8 @@ pub(crate) fn reason<'a>(reason: &'a Lenient<Reason<'a>>) -> Option<&'a Reason<'
     reason.as_ref()
 }
 
-/// The value of `error`, unless it means that there is none: servers send null, an empty object or
-/// an empty text with every good message.
+/// The value of `error`, unless it means that there is none: servers send null, an empty text, or an
+/// object whose members are all null or empty with every good message.
 pub(crate) fn actual_error(error: Option<&RawValue>) -> Option<&RawValue> {
     error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| is_error_value(&value)))
 }
@@ -268,15 +278,16 @@ pub(crate) struct ServerMetrics {
     pub(crate) time_to_first_token_ms: Lenient<f64>,
 }
 
-/// False for the values of `error` that mean that there is none.
+/// False for the values of `error` that mean that there is none: null, false, 0, an empty text, and
+/// lists and objects of nothing else.
 pub(crate) fn is_error_value(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Bool(true) => true,
-        Value::Number(number) => number.as_u64() != Some(0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(items) => items.iter().any(is_error_value),
+        Value::Object(members) => members.values().any(is_error_value),
     }
 }
 
@@ -386,14 +397,41 @@ mod tests {
             [why("null"), why("true"), why("{}"), why("[]"), why("\"\"")],
             [const { None }; 5]
         );
+        for placeholder in [
+            r#""null""#,
+            r#""None""#,
+            r#""NONE""#,
+            r#"" ""#,
+            r#"{"type":"none"}"#,
+        ] {
+            assert_eq!(why(placeholder), None, "{placeholder}");
+        }
     }
 
     #[test]
     fn only_an_actual_error_is_one() {
-        for nothing in ["null", "{ }", "\"\"", "[]", "false", "0"] {
+        for nothing in [
+            "null",
+            "{ }",
+            "\"\"",
+            "[]",
+            "false",
+            "0",
+            "0.0",
+            "[null]",
+            r#"{"code":null,"message":null}"#,
+            r#"{"code":0,"message":"","param":{"name":[]}}"#,
+        ] {
             assert!(actual_error(read(nothing).unwrap()).is_none(), "{nothing}");
         }
-        for error in ["\"x\"", r#"{"message":""}"#, "true", "500"] {
+        for error in [
+            "\"x\"",
+            "true",
+            "500",
+            "-0.5",
+            r#"{"code":500,"message":""}"#,
+            r#"{"detail":[{"message":"x"}]}"#,
+        ] {
             assert!(actual_error(read(error).unwrap()).is_some(), "{error}");
         }
     }

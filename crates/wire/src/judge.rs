@@ -74,12 +74,20 @@ pub(crate) fn conclusion(
         );
         return Err(Fault::new(Outcome::Truncated, message));
     }
-    let nothing = record.events.is_empty() && !is_all_hidden(record)
-        || (record.usage.completion_tokens == Some(0) && record.marks.first_content.is_none());
+    let nothing = record.events.is_empty() && !is_all_hidden(record) || !has_output(record);
     if nothing && !progress.complete {
         return Err(empty(record, progress));
     }
     Ok(())
+}
+
+/// True for an answer with text, a call or media, or with tokens by the server's count.
+fn has_output(record: &Record) -> bool {
+    let counted = match record.usage.completion_tokens {
+        Some(tokens) => tokens > 0,
+        None => record.events.iter().any(|event| event.tokens > 0),
+    };
+    counted || record.marks.first_content.is_some()
 }
 
 /// True for an answer whose tokens were all spent on reasoning that the server keeps to itself.

@@ -13,6 +13,7 @@ pub mod backend;
 mod body_file;
 mod broken;
 mod budget;
+mod calls;
 mod certificates;
 mod client;
 mod connect;

@@ -32,6 +32,8 @@ pub(crate) struct Known {
     pub(crate) index: usize,
     pub(crate) prompt_tokens: u32,
     pub(crate) asked_output_tokens: Option<u32>,
+    pub(crate) ignore_eos: bool,
+    pub(crate) results: Option<u32>,
     pub(crate) sequences: u32,
     pub(crate) audio_seconds: f64,
     pub(crate) turn: Option<usize>,
@@ -45,6 +47,8 @@ impl Prepared {
             index,
             prompt_tokens,
             asked_output_tokens,
+            ignore_eos: _,
+            results: _,
             sequences,
             audio_seconds,
             turn,
@@ -66,6 +70,11 @@ impl Prepared {
             category: category.as_deref().map(str::to_owned),
             ..Record::default()
         }
+    }
+
+    /// True where the body asks the server to generate up to the limit.
+    pub fn ignores_eos(&self) -> bool {
+        self.known.ignore_eos
     }
 
     /// The body that will be sent, from its file if it is in one.

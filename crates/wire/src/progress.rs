@@ -1,6 +1,6 @@
 //! The state of one answer while it arrives.
 
-use inferometer_core::{Choices, Event, Nanos, Record};
+use inferometer_core::{Choices, Event, MAX_TOKENS, Nanos, Record};
 
 use crate::texts::{KeepText, printable};
 
@@ -56,12 +56,19 @@ pub(crate) struct Progress {
     pub(crate) cumulative: Option<u32>,
     /// Tokens reported by the current message, for its token event.
     pub(crate) named_tokens: Option<u32>,
+    /// The counts of single messages are not counts of their tokens: text came with none of them, or
+    /// the running count fell.
+    pub(crate) uncounted: bool,
     /// The server reported why it stopped.
     pub(crate) finished: bool,
+    /// The first choice that stopped for a reason.
+    pub(crate) stopped: Option<usize>,
     /// The end marker came.
     pub(crate) done: bool,
     /// Server-sent events of any kind.
     pub(crate) messages: u64,
+    /// The number of vectors or scores that were requested, where it is known.
+    pub(crate) results: Option<u32>,
     /// An answer that needs no output to be complete (embeddings, scores).
     pub(crate) complete: bool,
     /// Why the server broke the answer off, if it said so.
@@ -85,9 +92,12 @@ impl Progress {
             last_read: 0,
             cumulative: Some(0),
             named_tokens: None,
+            uncounted: false,
             finished: false,
+            stopped: None,
             done: false,
             messages: 0,
+            results: None,
             complete: false,
             broken: None,
             stray: None,
@@ -126,13 +136,20 @@ impl Progress {
         !self.choices.is_empty()
     }
 
+    /// The tokens between two running counts. A count that falls, or that no answer can have, is not a
+    /// running count.
+    pub(crate) fn gain(&mut self, before: u32, total: u32) -> u32 {
+        self.uncounted |= total < before || total > MAX_TOKENS;
+        total.saturating_sub(before)
+    }
+
     /// Takes the number of tokens of the current choice so far; returns those that are new, and the sum
     /// over all choices. Servers count each choice for itself in the usage of an event, as vLLM's
     /// `continuous_usage_stats` does.
     pub(crate) fn count_choice(&mut self, total: u32) -> (u32, u32) {
-        let mut new = 0;
+        let before = self.choices.get(self.choice);
+        let new = self.gain(before.map_or(total, |choice| choice.tokens), total);
         if let Some(choice) = self.choices.get_mut(self.choice) {
-            new = total.saturating_sub(choice.tokens);
             choice.tokens = total;
         }
         let all = self.choices.iter().map(|choice| choice.tokens);
@@ -200,6 +217,9 @@ impl Progress {
     /// otherwise the events carry several tokens each, and nothing says that it carries one.
     /// Without usage, tokens are counted by the text, which has none for it.
     pub(crate) fn settle(&mut self, record: &mut Record) {
+        if self.uncounted {
+            forget_counts(record);
+        }
         if !self.closing.is_empty() {
             self.settle_closing(record);
         }
@@ -211,8 +231,15 @@ impl Progress {
             record.choices = Some(Choices { count, span });
             self.check_counts(record);
         }
+        // A conversation continues from its first choice, so the text of a turn is that one's.
+        let is_turn = record.session.is_some();
         for choice in self.choices.drain(..) {
-            record.text.push_str(&choice.text);
+            let text = if is_turn {
+                &mut record.other_text
+            } else {
+                &mut record.text
+            };
+            text.push_str(&choice.text);
             record.other_text.push_str(&choice.other_text);
         }
     }
@@ -223,7 +250,7 @@ impl Progress {
         let counted: u32 = self.choices.iter().map(|choice| choice.tokens).sum();
         let total = record.usage.completion_tokens;
         if counted > 0 && total.is_some_and(|total| total != counted) {
-            record.events.iter_mut().for_each(|event| event.tokens = 0);
+            forget_counts(record);
         }
     }
 
@@ -233,7 +260,10 @@ impl Progress {
         let all: u64 = record.events.iter().map(tokens).sum();
         let in_closing = closing.iter().map(|one| tokens(&record.events[one.event]));
         let carried = all - in_closing.sum::<u64>();
-        let only = closing.len() == record.events.len() && !closing[0].bare;
+        let only = closing.len() == record.events.len();
+        let named = closing
+            .iter()
+            .any(|one| record.events[one.event].tokens > 0);
         let hidden = match record.marks.first_reasoning {
             Some(_) => 0,
             None => record.usage.reasoning_tokens.unwrap_or_default(),
@@ -243,8 +273,8 @@ impl Progress {
             .map(|tokens| u64::from(tokens.saturating_sub(hidden)));
         let mut missing = match reported {
             Some(reported) => reported.saturating_sub(carried),
-            // Nothing else came, and an answer of one end-of-text token is an answer.
-            None if only && record.usage.completion_tokens.is_none() => 1,
+            // Nothing else came, and an answer of one end-of-text token is an answer if the server lists it.
+            None if only && named && record.usage.completion_tokens.is_none() => 1,
             None => 0,
         };
         let exact = missing == closing.len() as u64;
@@ -279,6 +309,35 @@ impl Progress {
             self.broken = Some(printable(&format!(
                 "the server ended the answer with {reason:?}{words}"
             )));
+        }
+    }
+}
+
+/// Makes the tokens of all events unknown.
+fn forget_counts(record: &mut Record) {
+    record.events.iter_mut().for_each(|event| event.tokens = 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_turn_is_that_of_its_first_choice() {
+        for (session, text, other) in [(None, "ab", ""), (Some((0, 1)), "a", "b")] {
+            let mut record = Record {
+                session,
+                text: "a".to_owned(),
+                ..Record::default()
+            };
+            let mut progress = Progress::new(KeepText::Always, Counting::Output);
+            progress.set_choice(1, &record);
+            progress.own_text(true).unwrap().push('b');
+            progress.settle(&mut record);
+            assert_eq!(
+                (record.text.as_str(), record.other_text.as_str()),
+                (text, other)
+            );
         }
     }
 }

@@ -87,13 +87,25 @@ pub(crate) fn deliver(
     let over = progress.done;
     let mut sink = Sink::new(record, progress, stamp);
     sink.message(max_events)?;
-    if over {
+    if over || is_heartbeat(event.name) {
         return Ok(());
     }
     if !event.name.is_empty() && is_failure_name(event.name) && !event.data.is_empty() {
         return Err(Fault::new(Outcome::StreamError, failure_words(event.data)));
     }
     reader.event(event, &mut sink)
+}
+
+/// True for the names of events that keep a connection open, whatever their data are.
+fn is_heartbeat(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] = [
+        b"ping",
+        b"keepalive",
+        b"keep-alive",
+        b"keep_alive",
+        b"heartbeat",
+    ];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// True for the names that servers give to events that report a failure. `response.failed` is left
@@ -267,7 +279,13 @@ impl<'a> Sink<'a> {
             stamp.kernel,
         );
         match self.progress.named_tokens.take() {
-            Some(tokens) => event.tokens = u16::try_from(tokens).unwrap_or(u16::MAX),
+            Some(tokens) => {
+                event.tokens = u16::try_from(tokens).unwrap_or(u16::MAX);
+                // Text has tokens, so a count that does not grow with it is none of its tokens: a
+                // placeholder, or the total of the answer. The frame of a call has some of its own.
+                let is_text = matches!(kind, EventKind::Text | EventKind::Reasoning);
+                self.progress.uncounted |= tokens == 0 && is_text;
+            }
             None => self.progress.cumulative = None,
         }
         self.record.events.push(event);
@@ -280,7 +298,7 @@ impl<'a> Sink<'a> {
         }
         self.keep_usage(usage);
         if let (Some(total), Some(before)) = (usage.completion_tokens, self.progress.cumulative) {
-            self.progress.named_tokens = Some(total.saturating_sub(before));
+            self.progress.named_tokens = Some(self.progress.gain(before, total));
             self.progress.cumulative = Some(total);
         }
     }
@@ -319,7 +337,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Why the server stopped. The first reason is kept.
+    /// Why the server stopped. The last reason is kept; of several choices, that of the first to stop.
     pub fn finish(&mut self, reason: &str) {
         self.finish_with(reason, None);
     }
@@ -334,9 +352,10 @@ impl<'a> Sink<'a> {
         if ending(reason) == Ending::Broken {
             self.progress.break_off(reason, words);
         }
-        self.record
-            .finish_reason
-            .get_or_insert_with(|| printable(reason));
+        let stopped = *self.progress.stopped.get_or_insert(self.progress.choice);
+        if stopped == self.progress.choice {
+            self.record.finish_reason = Some(printable(reason));
+        }
     }
 
     /// The end marker.
@@ -348,6 +367,11 @@ impl<'a> Sink<'a> {
     /// The answer is complete although it has no output tokens.
     pub fn complete(&mut self) {
         self.progress.complete = true;
+    }
+
+    /// The number of vectors or scores that were requested, where it is known.
+    pub fn results(&self) -> Option<u32> {
+        self.progress.results
     }
 
     /// True when at least one token event came before.

@@ -272,16 +272,50 @@ impl SideClient {
     }
 }
 
+/// The models of a list: in `data` (OpenAI), in `models` (Ollama), or the answer itself. A model is an
+/// object with an id or a name, or its name alone.
 fn served_models(answer: &Value) -> Option<Vec<ServedModel>> {
     // Names are shown on terminals and written into files: nothing in them may steer either.
     let text = |model: &Value, key: &str| model.get(key).and_then(Value::as_str).map(printable);
-    let models = answer.get("data")?.as_array()?;
+    let lists = ["data", "models"]
+        .iter()
+        .filter_map(|&name| answer.get(name));
+    let models = lists.chain([answer]).find_map(Value::as_array)?;
     let named = models.iter().filter_map(|model| {
+        let id = ["id", "name", "model"]
+            .iter()
+            .find_map(|&key| text(model, key));
         Some(ServedModel {
-            id: text(model, "id")?,
+            id: id.or_else(|| model.as_str().map(printable))?,
             root: text(model, "root"),
             owned_by: text(model, "owned_by"),
         })
     });
     Some(named.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_models_have_many_forms() {
+        let names = |answer: Value| {
+            let models = served_models(&answer)?;
+            Some(models.into_iter().map(|model| model.id).collect::<Vec<_>>())
+        };
+        let tiny = Some(vec!["tiny".to_owned()]);
+        for answer in [
+            json!({"object": "list", "data": [{"id": "tiny", "object": "model"}]}),
+            json!({"models": [{"name": "tiny"}], "data": [{"id": "tiny"}]}),
+            json!({"models": [{"name": "tiny"}]}),
+            json!({"data": ["tiny"]}),
+            json!([{"id": "tiny"}]),
+            json!(["tiny"]),
+        ] {
+            assert_eq!(names(answer.clone()), tiny, "{answer}");
+        }
+        assert_eq!(names(json!({"data": []})), Some(Vec::new()));
+        assert_eq!(names(json!({"detail": "Not Found"})), None);
+    }
 }

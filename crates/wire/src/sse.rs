@@ -6,6 +6,7 @@
 //! - a line that cannot be a field at all is an error rather than ignored, except white space;
 //! - a field named `error` is an event of that name;
 //! - data that the end of the body leaves unterminated is still delivered (see [`Framer::finish`]);
+//! - a bare line `[DONE]` is the end marker;
 //! - data lines that are each a complete JSON object (or `[DONE]`) are events of their own even
 //!   without the blank line between them, and are counted ([`Framer::unseparated`]). So that such an
 //!   event has the stamp of its own read, data that is complete at the end of a chunk is delivered
@@ -245,6 +246,12 @@ impl Framer {
             }
             return self.add_data(chunk, start, to, place);
         }
+        if line.trim_ascii_end() == b"[DONE]" {
+            if self.has_data || self.early {
+                self.separate(chunk, from, to, place, each)?;
+            }
+            return self.add_data(chunk, from, to, place);
+        }
         if line[0].is_ascii_whitespace() {
             // Heartbeats are white space, alone or in front of a field.
             let from = to - line.trim_ascii_start().len();
@@ -480,6 +487,7 @@ mod tests {
             ["{\n\"a\": 1\n}"]
         );
         assert_eq!(data("data: {}\ndata: text\n\n"), ["{}\ntext"]);
+        assert_eq!(data("data: {}\n\n[DONE]\n\n"), ["{}", "[DONE]"]);
     }
 
     #[test]

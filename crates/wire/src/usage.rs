@@ -42,13 +42,15 @@ struct OutputDetails {
     reasoning_tokens: Count,
 }
 
-/// How Anthropic's API divides the prompt: three numbers without overlap. They come in several
-/// messages, of which a later one may have some of them only.
+/// The counts of an answer of Anthropic's API so far. It divides the prompt into three numbers without
+/// overlap, which come in several messages, of which a later one may have some of them only. The counts
+/// are cumulative, so none falls: a smaller one is a placeholder.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DividedPrompt {
+pub(crate) struct CumulativeUsage {
     uncached: Option<u32>,
     read: Option<u32>,
     created: Option<u32>,
+    most: Usage,
 }
 
 impl UsageObject {
@@ -108,19 +110,32 @@ impl UsageObject {
 
     /// The counts in Anthropic's API, whose `input_tokens` are those that neither came from the
     /// cache nor were written to it. `known` has what earlier messages of the answer said.
-    pub(crate) fn divided_usage(&self, known: &mut DividedPrompt) -> Usage {
+    pub(crate) fn cumulative_usage(&self, known: &mut CumulativeUsage) -> Usage {
         let usage = self.usage();
         known.uncached = self.input_tokens.0.or(known.uncached);
-        known.read = self.cache_read_input_tokens.0.or(known.read);
-        known.created = self.cache_creation_input_tokens.0.or(known.created);
+        known.read = known.read.max(self.cache_read_input_tokens.0);
+        known.created = known.created.max(self.cache_creation_input_tokens.0);
         let cached = known.read.unwrap_or_default();
         let created = known.created.unwrap_or_default();
         let sum = |uncached: u32| uncached.saturating_add(cached).saturating_add(created);
-        Usage {
-            prompt_tokens: self.prompt_tokens.0.or(known.uncached.map(sum)),
-            cached_tokens: known.read.or(usage.cached_tokens),
-            ..usage
-        }
+        let prompt = self.prompt_tokens.0.or(known.uncached.map(sum));
+        let most = &mut known.most;
+        most.cached_tokens = most.cached_tokens.max(known.read.or(usage.cached_tokens));
+        most.prompt_tokens = most.prompt_tokens.max(prompt);
+        most.completion_tokens = most.completion_tokens.max(usage.completion_tokens);
+        most.reasoning_tokens = most.reasoning_tokens.max(usage.reasoning_tokens);
+        *most
+    }
+
+    /// [`UsageObject::cumulative_usage`] of the first message, whose output count is that of an empty
+    /// answer.
+    pub(crate) fn opening_usage(&self, known: &mut CumulativeUsage) -> Usage {
+        let opening = Self {
+            completion_tokens: Count(None),
+            output_tokens: Count(None),
+            ..*self
+        };
+        opening.cumulative_usage(known)
     }
 
     /// The counts of an answer that has no output tokens, where some servers give only the total.
@@ -203,10 +218,10 @@ mod tests {
     #[test]
     fn anthropic_divides_the_prompt_and_may_do_so_in_two_messages() {
         let divided = |messages: &[&str]| {
-            let mut known = DividedPrompt::default();
+            let mut known = CumulativeUsage::default();
             let mut last = Usage::default();
             for json in messages {
-                last = read(json).divided_usage(&mut known);
+                last = read(json).cumulative_usage(&mut known);
             }
             (last.prompt_tokens, last.cached_tokens)
         };
@@ -224,5 +239,26 @@ mod tests {
             (Some(100), Some(80))
         );
         assert_eq!(divided(&[r#"{"output_tokens":4}"#]), (None, None));
+        // Zeros at the end are placeholders.
+        let zeros = r#"{"input_tokens":0,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,"output_tokens":4}"#;
+        assert_eq!(divided(&[all, zeros]), (Some(100), Some(50)));
+        assert_eq!(
+            divided(&[r#"{"input_tokens":100}"#, last, zeros]),
+            (Some(100), Some(80))
+        );
+        // And so are those at the start.
+        assert_eq!(divided(&[zeros, all]), (Some(100), Some(50)));
+    }
+
+    #[test]
+    fn the_output_of_anthropics_answers_does_not_fall() {
+        let mut known = CumulativeUsage::default();
+        let opening = read(r#"{"input_tokens":5,"output_tokens":3}"#).opening_usage(&mut known);
+        assert_eq!(opening.completion_tokens, None);
+        let counts = [2, 8, 0].map(|count| {
+            let usage = read(&format!(r#"{{"output_tokens":{count}}}"#));
+            usage.cumulative_usage(&mut known).completion_tokens
+        });
+        assert_eq!(counts, [Some(2), Some(8), Some(8)]);
     }
 }

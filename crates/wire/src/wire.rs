@@ -157,7 +157,9 @@ impl Wire {
         let known = Known {
             index: request.index,
             prompt_tokens: request.prompt_tokens,
-            asked_output_tokens: request.output_tokens,
+            asked_output_tokens: body.asked.output_tokens,
+            ignore_eos: body.asked.ignore_eos,
+            results: body.asked.results,
             sequences: self.settings.backend.sequences(request),
             audio_seconds: request.audio.as_ref().map_or(0.0, |audio| audio.seconds),
             turn: request.session.as_ref().map(|turn| turn.turn),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use inferometer_arrival::Rate;
 use inferometer_core::python::float_repr;
-use inferometer_core::{Nanos, Record};
+use inferometer_core::{Nanos, Outcome, Record};
 use inferometer_engine::{RunInput, StopHandle, StopLevel, send_once};
 use inferometer_os::clock;
 use inferometer_results::{Manifest, VllmHeader};
@@ -19,7 +19,7 @@ use crate::save::Places;
 use crate::settings::Settings;
 use crate::vllm;
 
-/// Pause between two ready checks: vLLM's.
+/// Pause between two ready checks: vLLM's. A short wait has at least ten of them.
 const READY_PAUSE: Duration = Duration::from_secs(5);
 /// How often a pause polls for a stop.
 const STOP_POLL: Duration = Duration::from_millis(50);
@@ -84,7 +84,7 @@ pub(super) fn before_the_run(
     })
 }
 
-/// Sends one request until it succeeds or the time for it is over.
+/// Sends one request until it succeeds or the time for it is over, which also ends the last attempt.
 fn ready_check(
     settings: &Settings,
     ready: &Ready,
@@ -102,9 +102,20 @@ fn ready_check(
         patience.as_secs()
     ));
     let deadline = clock::now() + patience.into();
+    let pause_between = Nanos::from(READY_PAUSE.min(patience / 10));
     let plan = at_once(ready);
+    let mut request = request.clone();
+    let mut reason = String::new();
     loop {
-        let records = send_once(&plan, std::slice::from_ref(request), 1, stop).or_failure()?;
+        let left = deadline.since(clock::now());
+        if left == Nanos::ZERO {
+            return Err(Error::usage(format!(
+                "no successful answer to a first request within --ready-check-timeout-sec {}: {reason}",
+                patience.as_secs()
+            )));
+        }
+        request.cancel_after = Some(left);
+        let records = send_once(&plan, std::slice::from_ref(&request), 1, stop).or_failure()?;
         let first = records.first();
         if first.is_some_and(Record::is_ok) {
             observer.line("Initial test run completed.");
@@ -113,15 +124,17 @@ fn ready_check(
         if stop.level() > StopLevel::Run {
             return Ok(());
         }
-        if clock::now() + READY_PAUSE.into() > deadline {
-            let reason = first.map(describe_failure).unwrap_or_default();
-            return Err(Error::usage(format!(
-                "no successful answer to a first request within --ready-check-timeout-sec {}: {reason}",
-                patience.as_secs()
-            )));
-        }
-        pause(READY_PAUSE, stop);
+        reason = first.map(not_ready).unwrap_or_default();
+        pause(pause_between.min(deadline.since(clock::now())), stop);
     }
+}
+
+/// Why the latest ready check failed.
+fn not_ready(record: &Record) -> String {
+    if record.outcome == Outcome::Cancelled {
+        return "its answer was not complete by then".to_owned();
+    }
+    describe_failure(record)
 }
 
 /// The plan for requests that are not measured: a stop does not wait for their answers.
@@ -133,10 +146,11 @@ fn at_once(ready: &Ready) -> RunInput {
 }
 
 /// Waits this long, or until the run is stopped.
-fn pause(time: Duration, stop: &StopHandle) {
-    let until = clock::now() + time.into();
+fn pause(time: Nanos, stop: &StopHandle) {
+    let until = clock::now() + time;
     while clock::now() < until && stop.level() == StopLevel::Run {
-        std::thread::sleep(STOP_POLL);
+        let left = Duration::from_nanos(until.since(clock::now()).0);
+        std::thread::sleep(STOP_POLL.min(left));
     }
 }
 

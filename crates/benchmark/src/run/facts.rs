@@ -36,7 +36,7 @@ pub(crate) fn known_facts(settings: &Settings, ready: &Ready, digests: &[u64]) -
     };
     traffic.note(&ready.workload.about);
     RunFacts {
-        ignore_eos: ready.plan.wire.settings().body.ignore_eos,
+        ignore_eos: ready.plan.requests.iter().any(Prepared::ignores_eos),
         bodies: Some(bodies_digest(digests)),
         body_sample: Some(BodySample::of(digests).to_string()),
         duplicate_prompts: duplicate_fraction(digests.to_vec()),

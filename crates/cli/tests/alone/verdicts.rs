@@ -52,10 +52,12 @@ fn servers_and_loads_that_distort_a_run_are_named_and_nothing_else_is() {
         ),
         ("coalesced", &["--fault", "burst=1"], &[]),
         ("too_few_samples", &[], &["--metric-percentiles", "99.9"]),
+        // The simulator honours the one field and not the other.
+        ("", &[], &["--extra-body", "{\"max_tokens\": 5}"]),
         (
             "output_length",
             &[],
-            &["--extra-body", "{\"max_tokens\": 5}"],
+            &["--extra-body", "{\"n_predict\": 20}"],
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();

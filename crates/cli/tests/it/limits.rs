@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
 
+use inferometer_os::clock;
 use inferometer_sim::{FaultFraction, Server, SimSettings, start};
 use inferometer_testkit::{printed, server, stdout};
 
@@ -197,4 +198,33 @@ fn a_server_that_never_gets_ready_leaves_no_run_behind() {
         0
     );
     server.stop().unwrap();
+}
+
+#[test]
+fn the_ready_check_lasts_until_its_deadline() {
+    let slow = SimSettings {
+        ttft: "20000".parse().unwrap(),
+        ..SimSettings::default()
+    };
+    // A server that fails at once, and an answer that takes longer than the whole check.
+    for (server, words) in [
+        (faulty("http_500"), "http_error"),
+        (start(slow).unwrap(), "not complete by then"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = clock::now();
+        let output = INFEROMETER.run(
+            folder.path(),
+            &server.url(),
+            &["--ready-check-timeout-sec", "2"],
+        );
+        let took = clock::now().since(begin).as_secs_f64();
+        refused(
+            &output,
+            &["--ready-check-timeout-sec 2", words],
+            "Nothing answers",
+        );
+        assert!((2.0..15.0).contains(&took), "{words} after {took} s");
+        server.stop().unwrap();
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use self::ending::{Ending, ending, ends_by_itself};
 pub use self::event::{Event, EventKind};
 pub use self::outcome::{Outcome, OutcomeCounts};
+pub use self::tokens::Impossible;
 use crate::Nanos;
 
 /// Instants of the answer's milestones, from run start; `None` for what never came.
@@ -77,7 +78,7 @@ pub struct Choices {
 
 /// More tokens (67 million) than any answer or prompt has: a larger count is wrong. Chosen, not
 /// measured.
-const MAX_TOKENS: u32 = 1 << 26;
+pub const MAX_TOKENS: u32 = 1 << 26;
 
 /// The connection that carried a request, and what opening it cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -412,7 +413,9 @@ mod tests {
             (absurd.reported_output_tokens(), absurd.input_tokens()),
             (None, 7)
         );
-        assert!(absurd.has_impossible_usage() && absurd.has_impossible_output());
+        assert!(absurd.has_impossible_output());
+        let faults: Vec<Impossible> = absurd.impossible_usage().collect();
+        assert_eq!(faults, [Impossible::NoCount; 2]);
         // Hidden reasoning, a limit that the server ignored, tokens that decode to nothing, a
         // simulated answer.
         for good in [
@@ -457,20 +460,25 @@ mod tests {
             (
                 record.input_tokens(),
                 record.cached_tokens(),
-                record.has_impossible_usage(),
+                record.impossible_usage().next(),
             )
         };
-        assert_eq!(facts(record(Some(60), Some(60))), (60, Some(60), false));
-        assert_eq!(facts(record(Some(10), Some(11))), (10, None, true));
-        assert_eq!(facts(record(Some(0), Some(0))), (50, Some(0), true));
-        assert_eq!(facts(record(Some(u32::MAX), None)), (50, None, true));
-        assert_eq!(facts(record(None, Some(u32::MAX))), (50, None, true));
-        assert_eq!(facts(record(None, None)), (50, None, false));
+        let (beyond, no_prompt, no_count) = (
+            Some(Impossible::CachedBeyondPrompt),
+            Some(Impossible::NoPrompt),
+            Some(Impossible::NoCount),
+        );
+        assert_eq!(facts(record(Some(60), Some(60))), (60, Some(60), None));
+        assert_eq!(facts(record(Some(10), Some(11))), (10, None, beyond));
+        assert_eq!(facts(record(Some(0), Some(0))), (50, Some(0), no_prompt));
+        assert_eq!(facts(record(Some(u32::MAX), None)), (50, None, no_count));
+        assert_eq!(facts(record(None, Some(u32::MAX))), (50, None, no_count));
+        assert_eq!(facts(record(None, None)), (50, None, None));
         // An image, of which the client counts no tokens, or an empty prompt.
         let empty = Record {
             prompt_tokens: 0,
             ..record(Some(0), None)
         };
-        assert_eq!(facts(empty), (0, None, false));
+        assert_eq!(facts(empty), (0, None, None));
     }
 }

@@ -2,6 +2,21 @@
 
 use super::{MAX_TOKENS, Record, TokenSource};
 
+/// Why a count of the usage cannot be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Impossible {
+    /// More output tokens than were requested and than the answer has bytes.
+    OutputBeyondBytes,
+    /// No output tokens in spite of output.
+    NoOutput,
+    /// No prompt tokens although a prompt was sent.
+    NoPrompt,
+    /// More cached tokens than prompt tokens.
+    CachedBeyondPrompt,
+    /// A negative number, or more tokens than any prompt or answer has.
+    NoCount,
+}
+
 impl Record {
     /// Input tokens: the server's count where it reported a possible one, else the client's.
     pub fn input_tokens(&self) -> u32 {
@@ -34,35 +49,60 @@ impl Record {
             .filter(|_| !self.has_impossible_output())
     }
 
-    /// True when any number of the usage cannot be true and is not used.
-    pub fn has_impossible_usage(&self) -> bool {
-        self.has_impossible_output()
-            || self.has_impossible_prompt()
-            || self.usage.cached_tokens != self.cached_tokens()
+    /// Why numbers of the usage cannot be true and are not used: of the output, the prompt, and the
+    /// cached tokens.
+    pub fn impossible_usage(&self) -> impl Iterator<Item = Impossible> + use<> {
+        let cached = self
+            .usage
+            .cached_tokens
+            .filter(|_| self.cached_tokens().is_none());
+        let cached = cached.map(|cached| {
+            if cached > MAX_TOKENS {
+                Impossible::NoCount
+            } else {
+                Impossible::CachedBeyondPrompt
+            }
+        });
+        [self.impossible_output(), self.impossible_prompt(), cached]
+            .into_iter()
+            .flatten()
     }
 
-    /// True when the server reports no prompt tokens although some were sent, or more than any
-    /// prompt has.
+    /// Why the server's count of the prompt cannot be true.
+    fn impossible_prompt(&self) -> Option<Impossible> {
+        let count = self.usage.prompt_tokens?;
+        if count > MAX_TOKENS {
+            return Some(Impossible::NoCount);
+        }
+        (count == 0 && self.prompt_tokens > 0).then_some(Impossible::NoPrompt)
+    }
+
     fn has_impossible_prompt(&self) -> bool {
-        self.usage
-            .prompt_tokens
-            .is_some_and(|count| count > MAX_TOKENS || (count == 0 && self.prompt_tokens > 0))
+        self.impossible_prompt().is_some()
     }
 
     /// True when the server reports no output tokens although there is output, or more than were
     /// requested *and* than there are bytes in its answer. Hidden reasoning has tokens without
     /// bytes, and is left out as far as the server reports it.
     pub fn has_impossible_output(&self) -> bool {
-        let Some(reported) = self.usage.completion_tokens else {
-            return false;
-        };
+        self.impossible_output().is_some()
+    }
+
+    fn impossible_output(&self) -> Option<Impossible> {
+        let reported = self.usage.completion_tokens?;
         let visible = reported.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
         let requested = u64::from(self.asked_output_tokens.unwrap_or_default());
         // Simulated answers have no bytes.
         let exceeds_bytes =
             self.bytes_received > 0 && u64::from(visible) > self.bytes_received.max(requested);
         let denies_output = reported == 0 && self.marks.first_content.is_some();
-        reported > MAX_TOKENS || exceeds_bytes || denies_output
+        if reported > MAX_TOKENS {
+            Some(Impossible::NoCount)
+        } else if exceeds_bytes {
+            Some(Impossible::OutputBeyondBytes)
+        } else {
+            denies_output.then_some(Impossible::NoOutput)
+        }
     }
 
     /// Output tokens that the answer's events carry: all but reasoning that the server counts and keeps

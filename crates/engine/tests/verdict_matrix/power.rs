@@ -272,6 +272,15 @@ const SERVER: &[Fault] = &[
         },
     ),
     Fault::new(
+        "usage_impossible",
+        "the usage of 0.5 % of the answers has more cached than prompt tokens",
+        |scene, random| {
+            some(scene, random, 0.005, |record| {
+                record.usage.cached_tokens = Some(record.input_tokens() + 1);
+            });
+        },
+    ),
+    Fault::new(
         "usage_disagreement",
         "the server counts 8 % more output tokens than tokenizer and events",
         |scene, random| {

@@ -14,7 +14,7 @@ mod totals;
 
 use std::collections::BTreeMap;
 
-use inferometer_core::OutcomeCounts;
+use inferometer_core::{Impossible, OutcomeCounts};
 use serde::{Deserialize, Serialize};
 
 pub use agreement::TokenAgreement;
@@ -340,10 +340,12 @@ pub struct TokenCounts {
     pub from_events: usize,
     /// Successful requests without a count.
     pub without: usize,
-    /// Successful requests with an impossible usage (more output tokens than bytes), which was not
-    /// used.
+    /// Successful requests with a usage that cannot be true, which was not used.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub usage_impossible: usize,
+    /// Why it cannot be.
+    #[serde(default, skip_serializing_if = "ImpossibleCounts::is_empty")]
+    pub usage_impossible_by: ImpossibleCounts,
     /// Prompt lengths by the server and by the client, where both counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PromptCounts>,
@@ -357,6 +359,44 @@ pub struct TokenCounts {
     /// Output tokens that were reasoning, where the server reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<u64>,
+}
+
+/// Successful requests by what is wrong with their usage; a request may have several faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImpossibleCounts {
+    /// More output tokens than requested and than the answer has bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub output_beyond_bytes: usize,
+    /// No output tokens in spite of output.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_output: usize,
+    /// No prompt tokens although a prompt was sent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_prompt: usize,
+    /// More cached tokens than prompt tokens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cached_beyond_prompt: usize,
+    /// Negative numbers, and more tokens than any prompt or answer has.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_count: usize,
+}
+
+impl ImpossibleCounts {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Counts one fault.
+    fn add(&mut self, why: Impossible) {
+        *match why {
+            Impossible::OutputBeyondBytes => &mut self.output_beyond_bytes,
+            Impossible::NoOutput => &mut self.no_output,
+            Impossible::NoPrompt => &mut self.no_prompt,
+            Impossible::CachedBeyondPrompt => &mut self.cached_beyond_prompt,
+            Impossible::NoCount => &mut self.no_count,
+        } += 1;
+    }
 }
 
 /// Prompt lengths as the client meant them and as the server counted them, over the successful

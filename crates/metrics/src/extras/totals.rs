@@ -36,7 +36,12 @@ impl TokenTotals {
         if let Some(reasoning) = record.usage.reasoning_tokens {
             *counts.reasoning.get_or_insert_default() += u64::from(reasoning);
         }
-        counts.usage_impossible += usize::from(record.has_impossible_usage());
+        let mut is_impossible = false;
+        for why in record.impossible_usage() {
+            counts.usage_impossible_by.add(why);
+            is_impossible = true;
+        }
+        counts.usage_impossible += usize::from(is_impossible);
         // The frame of a tool call is in the usage, and in no text.
         let is_text = record.marks.first_tool_call.is_none();
         if let (true, Some(usage), Some(own)) = (

@@ -87,22 +87,46 @@ impl Findings<'_> {
         Some(lengths(output.mean_got, output.mean_asked))
     }
 
-    pub(super) fn usage_detail(&self) -> Option<Bilingual> {
+    /// How many answers have an impossible usage, and what is wrong with it.
+    pub(super) fn impossible_usage_detail(&self) -> Bilingual {
         let tokens = &self.extras.tokens;
-        let impossible = tokens.usage_impossible;
-        if impossible > 0 {
-            return Some(detail(
-                format!(
-                    "answers whose usage cannot be true (more output tokens than bytes, none in spite of output, no \
-                     prompt tokens, more cached than prompt tokens): {impossible}; these counts were not used"
-                ),
-                format!(
-                    "{impossible} 个回答的 usage 不可能为真（输出 token 多于字节、有输出却为零、没有提示 token，或缓存的 \
-                     token 多于提示 token）；这些计数未被采用"
-                ),
-            ));
-        }
-        let agreement = tokens.usage_against_tokenizer.as_ref()?;
+        let by = tokens.usage_impossible_by;
+        let faults = [
+            (
+                by.output_beyond_bytes,
+                "more output tokens than bytes",
+                "输出 token 多于字节",
+            ),
+            (
+                by.no_output,
+                "no output tokens in spite of output",
+                "有输出却为零",
+            ),
+            (by.no_prompt, "no prompt tokens", "没有提示 token"),
+            (
+                by.cached_beyond_prompt,
+                "more cached than prompt tokens",
+                "缓存的 token 多于提示 token",
+            ),
+            (
+                by.no_count,
+                "a negative or far too large number",
+                "负数或过大的数",
+            ),
+        ];
+        let faults = faults.into_iter().filter(|(count, _, _)| *count > 0);
+        let faults = list(
+            faults.map(|(count, en, zh)| (format!("{en}: {count}"), format!("{zh}：{count} 个"))),
+        );
+        let Bilingual { en, zh } = part_of(tokens.usage_impossible, self.answers());
+        detail(
+            format!("{en}; {}", faults.en),
+            format!("{zh}；{}", faults.zh),
+        )
+    }
+
+    pub(super) fn usage_detail(&self) -> Option<Bilingual> {
+        let agreement = self.extras.tokens.usage_against_tokenizer.as_ref()?;
         let (usage, own) = (agreement.usage_total, agreement.tokenizer_total);
         let Bilingual {
             en: ends_en,

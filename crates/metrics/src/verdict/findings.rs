@@ -246,13 +246,19 @@ impl<'a> Findings<'a> {
             .map(|(reason, &count)| (reason.as_str(), count))
     }
 
+    /// Fraction of the good answers whose usage cannot be true.
+    pub(super) fn impossible_usage(&self) -> Option<f64> {
+        let all = self.answers();
+        (all > 0).then(|| self.extras.tokens.usage_impossible as f64 / all as f64)
+    }
+
+    /// Good answers.
+    pub(super) fn answers(&self) -> usize {
+        self.extras.outcomes.get(Outcome::Ok)
+    }
+
     pub(super) fn usage_difference(&self) -> Option<f64> {
-        let tokens = &self.extras.tokens;
-        if tokens.usage_impossible > 0 {
-            // An impossible count is all wrong, however few answers have one.
-            return Some(1.0);
-        }
-        let agreement = tokens.usage_against_tokenizer.as_ref()?;
+        let agreement = self.extras.tokens.usage_against_tokenizer.as_ref()?;
         (!agreement.retokenised).then_some(agreement.relative_difference)
     }
 

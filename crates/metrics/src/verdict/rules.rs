@@ -213,12 +213,12 @@ pub const RULES: &[Rule] = &[
         caution: Any,
         invalid: Never,
         en: Advice {
-            meaning: "with this few requests, a percentile this high is mostly chance",
-            remedy: "raise --num-prompts to the number named, or choose a lower percentile",
+            meaning: "with this few requests, such a percentile is mostly chance",
+            remedy: "raise --num-prompts to the number named, or choose a percentile nearer to the median",
         },
         zh: Advice {
-            meaning: "请求太少，如此高的百分位只是偶然",
-            remedy: "把 --num-prompts 提高到所示数量，或使用较低的百分位",
+            meaning: "请求太少，这样的百分位只是偶然",
+            remedy: "把 --num-prompts 提高到所示数量，或使用更接近中位数的百分位",
         },
         measure: |run| {
             run.settings
@@ -337,6 +337,24 @@ pub const RULES: &[Rule] = &[
         },
         measure: |run| run.missing_length(),
         detail: Some(|run| run.output_length_detail()),
+    },
+    Rule {
+        code: "usage_impossible",
+        quantity: "fraction of answers whose usage cannot be true",
+        definition: None,
+        unit: Unit::Fraction,
+        caution: Any,
+        invalid: Never,
+        en: Advice {
+            meaning: "these counts are not used: the client counts instead, by its tokenizer or by events",
+            remedy: "check what the server, or a gateway in front of it, writes into usage",
+        },
+        zh: Advice {
+            meaning: "这些计数不可能为真，未被采用；由客户端计数",
+            remedy: "检查服务器或其前方的环节所报的 usage",
+        },
+        measure: |run| run.impossible_usage(),
+        detail: Some(|run| Some(run.impossible_usage_detail())),
     },
     Rule {
         code: "usage_disagreement",

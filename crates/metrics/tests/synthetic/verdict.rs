@@ -178,21 +178,19 @@ pub(crate) const CASES: &[Case] = &[
         run.each(1, |record| record.usage.completion_tokens = Some(20));
     }),
     // One impossible count is enough, also where nothing else was counted.
-    case("usage_disagreement", Caution, |run| {
+    case("usage_impossible", Caution, |run| {
         let record = &mut run.records[7];
         record.usage.completion_tokens = Some(4_000_000_000);
         record.bytes_received = 2_500;
         record.tokenizer_output_tokens = None;
     })
-    .says("whose usage cannot be true"),
-    case("usage_disagreement", Caution, |run| {
+    .says("0.1 % (1 of 1000; a negative or far too large number: 1)"),
+    case("usage_impossible", Caution, |run| {
         run.records[7].usage.prompt_tokens = Some(0);
+        run.records[8].usage.cached_tokens = Some(101);
+        run.records[9].usage.cached_tokens = Some(101);
     })
-    .says("): 1;"),
-    case("usage_disagreement", Caution, |run| {
-        run.records[7].usage.cached_tokens = Some(101);
-    })
-    .says("): 1;"),
+    .says("0.3 % (3 of 1000; no prompt tokens: 1, more cached than prompt tokens: 2)"),
     case("unknown_ending", Caution, |run| {
         run.each(500, |record| record.finish_reason = Some("halt".into()));
     })

@@ -24,7 +24,8 @@ pub struct SpecDecode {
 }
 
 impl SpecDecode {
-    /// The gain from `before` to `after`; `None` when no token was drafted, or the counters fell.
+    /// The gain from `before` to `after`; `None` when no token was drafted, the counters fell, or more
+    /// tokens were accepted than drafted, which cannot be.
     pub fn between(before: &Page, after: &Page) -> Option<Self> {
         let before = SpecCounters::read(before);
         let after = SpecCounters::read(after);
@@ -33,7 +34,10 @@ impl SpecDecode {
             .draft_tokens
             .checked_sub(before.draft_tokens)
             .filter(|&tokens| tokens > 0)?;
-        let accepted_tokens = after.accepted_tokens.checked_sub(before.accepted_tokens)?;
+        let accepted_tokens = after
+            .accepted_tokens
+            .checked_sub(before.accepted_tokens)
+            .filter(|&tokens| tokens <= draft_tokens)?;
         let over_drafts = |count: u64| {
             if num_drafts > 0 {
                 count as f64 / num_drafts as f64
@@ -56,7 +60,8 @@ impl SpecDecode {
             num_drafts,
             draft_tokens,
             accepted_tokens,
-            per_position_acceptance_rates: rates.collect(),
+            // More accepted drafts than drafts at a position cannot be either.
+            per_position_acceptance_rates: rates.take_while(|&rate| rate <= 1.0).collect(),
         })
     }
 }
@@ -209,6 +214,14 @@ mod tests {
         let one = page(10, 30, 12, [6, 4, 2]);
         assert_eq!(SpecDecode::between(&one, &one), None);
         assert_eq!(SpecDecode::between(&one, &page(1, 2, 1, [1, 0, 0])), None);
+        // More accepted than drafted: 40 of 30.
+        assert_eq!(
+            SpecDecode::between(&Page::default(), &page(10, 30, 40, [0; 3])),
+            None
+        );
+        // 12 of 10 drafts accepted at the second position.
+        let spec = SpecDecode::between(&Page::default(), &page(10, 30, 21, [9, 12, 0]));
+        assert_eq!(spec.unwrap().per_position_acceptance_rates, [0.9]);
         assert_eq!(
             SpecDecode::between(&Page::default(), &Page::default()),
             None

@@ -142,7 +142,7 @@ pub struct ServerDelta {
     pub generation_tokens: Option<u64>,
     /// Prompt tokens that were looked up in the prefix cache.
     pub prefix_cache_queries: Option<u64>,
-    /// Prompt tokens found there.
+    /// Prompt tokens found there; absent where it exceeds those that were looked up.
     pub prefix_cache_hits: Option<u64>,
     /// Requests preempted for lack of memory.
     pub preemptions: Option<u64>,
@@ -172,6 +172,8 @@ impl ServerDelta {
                 .zip(hits)
                 .map(|(processed, cached)| processed + cached);
         }
+        // More hits than queries cannot be: the two counters do not count the same.
+        let hits = hits.filter(|hits| queries.is_none_or(|queries| *hits <= queries));
         let delta = Self {
             engine,
             restarted: false,
@@ -268,6 +270,11 @@ mod tests {
         );
         assert_eq!(ServerState::of(&before).running, Some(0.0));
         assert_eq!(ServerState::of(&before).cache_usage, Some(0.0));
+        // 125 hits in 100 queries.
+        let impossible = later.replace("} 25.0", "} 125.0");
+        let delta = ServerDelta::between(&before, &Page::parse(&impossible), 1.0);
+        assert_eq!(delta.prefix_cache_hit_rate(), None);
+        assert_eq!(delta.prefix_cache_hits, None);
         let back = ServerDelta::between(&Page::parse(&later), &before, 1.0);
         assert!(back.restarted);
         assert_eq!(back.prefix_cache_queries, None);

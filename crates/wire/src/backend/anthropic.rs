@@ -5,16 +5,17 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences};
-use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
 use super::message::{check_error, is_marker, object};
+use crate::calls::Arguments;
 use crate::error::WireError;
 use crate::json::{Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
 use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
-use crate::usage::{DividedPrompt, UsageObject};
+use crate::usage::{CumulativeUsage, UsageObject};
 
 /// The version of the API that is spoken.
 const VERSION: &str = "2023-06-01";
@@ -30,6 +31,8 @@ pub(super) static ANTHROPIC: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_tokens"]),
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -57,7 +60,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     );
     body.insert("stream".into(), settings.stream.into());
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 fn headers(headers: &mut HeaderMap, api_key: Option<&str>) {
@@ -91,7 +94,7 @@ struct Delta<'a> {
     #[serde(borrow)]
     thinking: Option<Text<'a>>,
     #[serde(borrow)]
-    partial_json: Option<Text<'a>>,
+    partial_json: Option<Arguments<'a>>,
     #[serde(borrow)]
     stop_reason: Lenient<Reason<'a>>,
 }
@@ -125,15 +128,16 @@ struct Part<'a> {
 #[derive(Debug, Default)]
 struct Reader {
     template: Template<EventKind>,
-    prompt: DividedPrompt,
+    known: CumulativeUsage,
 }
 
 impl Reader {
     fn delta(&mut self, data: &[u8], delta: &Delta<'_>, sink: &mut Sink<'_>) {
+        let input = delta.partial_json.as_ref().map(|input| &input.0);
         let found = [
-            (EventKind::Text, &delta.text),
-            (EventKind::Reasoning, &delta.thinking),
-            (EventKind::ToolCall, &delta.partial_json),
+            (EventKind::Text, delta.text.as_ref()),
+            (EventKind::Reasoning, delta.thinking.as_ref()),
+            (EventKind::ToolCall, input),
         ];
         // Signatures and citations carry no tokens of the answer.
         let Some((kind, Some(fragment))) = found.into_iter().find(|(_, text)| text.is_some())
@@ -170,12 +174,7 @@ impl ReplyReader for Reader {
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
-                    // Its output count is that of an empty message; the real one comes at the end.
-                    let start = usage.divided_usage(&mut self.prompt);
-                    sink.usage(inferometer_core::Usage {
-                        completion_tokens: None,
-                        ..start
-                    });
+                    sink.usage(usage.opening_usage(&mut self.known));
                 }
             }
             "content_block_delta" => {
@@ -185,7 +184,7 @@ impl ReplyReader for Reader {
             }
             "message_delta" => {
                 if let Some(usage) = message.usage.as_ref() {
-                    sink.usage(usage.divided_usage(&mut self.prompt));
+                    sink.usage(usage.cumulative_usage(&mut self.known));
                 }
                 if let Some(reason) = message
                     .delta
@@ -211,7 +210,7 @@ impl ReplyReader for Reader {
         let is_error = text(whole.kind.as_ref()) == Some("error");
         check_error(whole.error, is_error, body)?;
         if let Some(usage) = whole.usage.as_ref() {
-            sink.usage(usage.divided_usage(&mut self.prompt));
+            sink.usage(usage.cumulative_usage(&mut self.known));
         }
         for part in whole.content.iter().flatten() {
             sink.fragment(

@@ -2,8 +2,9 @@
 
 use http::HeaderMap;
 use inferometer_core::Request;
+use serde_json::{Map, Value};
 
-use super::body::{Body, BodySettings};
+use super::body::{Asked, Body, BodySettings, LengthFields};
 use crate::error::WireError;
 use crate::reply::ReplyReader;
 
@@ -49,6 +50,9 @@ pub struct Backend {
     pub(super) kind: BackendKind,
     pub(super) applies_chat_template: bool,
     pub(super) streaming: Streaming,
+    pub(super) length: LengthFields,
+    /// The number of vectors or scores that a body asks for.
+    pub(super) results: fn(&Map<String, Value>) -> Option<u32>,
     /// Makes the body; it gets the backend for its name.
     pub(super) body: fn(&Backend, &Request, &BodySettings) -> Result<Body, WireError>,
     pub(super) reader: fn() -> Box<dyn ReplyReader>,
@@ -128,6 +132,19 @@ impl Backend {
         (self.body)(self, request, settings)
     }
 
+    /// What a finished body asks for.
+    pub(super) fn asked(
+        &self,
+        body: &Map<String, Value>,
+        request: &Request,
+        settings: &BodySettings,
+    ) -> Asked {
+        Asked {
+            results: (self.results)(body),
+            ..self.length.asked(body, request, settings)
+        }
+    }
+
     /// A reader for one answer, streamed or not.
     pub fn reader(&self) -> Box<dyn ReplyReader> {
         (self.reader)()
@@ -167,6 +184,11 @@ impl Backend {
 /// Every prompt of a request is a sequence.
 pub(super) fn all_sequences(request: &Request) -> usize {
     request.prompt.sequences()
+}
+
+/// For an API that generates.
+pub(super) fn no_results(_: &Map<String, Value>) -> Option<u32> {
+    None
 }
 
 /// For an API without headers of its own.

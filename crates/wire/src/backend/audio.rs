@@ -5,8 +5,8 @@ use inferometer_core::{Prompt, Request};
 use serde_json::{Map, Value};
 
 use super::any_choices::AnyChoices;
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, merge, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, merge, model};
 use crate::error::WireError;
 
 /// The speech-to-text API.
@@ -18,6 +18,8 @@ pub(super) static OPENAI_AUDIO: Backend = Backend {
     kind: BackendKind::Audio,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_completion_tokens"]),
+    results: no_results,
     body,
     reader: || Box::new(AnyChoices::default()),
     sequences: all_sequences,
@@ -54,6 +56,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     for field in &settings.omit_fields {
         fields.shift_remove(field);
     }
+    let asked = backend.asked(&fields, request, settings);
     let boundary = boundary(&audio.bytes, &fields);
     let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
     let name = header_text(&audio.file_name);
@@ -80,6 +83,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     Ok(Body {
         content_type: format!("multipart/form-data; boundary={boundary}"),
         bytes,
+        asked,
     })
 }
 

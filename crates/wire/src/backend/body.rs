@@ -4,6 +4,8 @@ use inferometer_core::Request;
 use inferometer_core::python::json_bytes;
 use serde_json::{Map, Value, json};
 
+use super::api::Backend;
+
 /// What goes into every request body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BodySettings {
@@ -49,6 +51,83 @@ pub struct Body {
     pub content_type: String,
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// What it asks for.
+    pub asked: Asked,
+}
+
+/// What a body asks for, whoever set it: the dataset, the sampling parameters or `--extra-body`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Length of the answer in tokens; `None` without a limit.
+    pub output_tokens: Option<u32>,
+    /// The server is to generate up to that length: the end of the text is ignored, or the smallest
+    /// length is as large as the limit.
+    pub ignore_eos: bool,
+    /// Number of vectors or scores; `None` for generation, and where the inputs are not known.
+    pub results: Option<u32>,
+}
+
+/// The names under which an API takes the length of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LengthFields {
+    /// The member of the body that holds them; `None` for the body itself.
+    pub(super) within: Option<&'static str>,
+    /// The limit. The last one is the name that the backend sends; the others are set by the user only
+    /// and win over it.
+    pub(super) limit: &'static [&'static str],
+    /// The smallest length.
+    pub(super) least: &'static [&'static str],
+    /// Ignoring the end of the text.
+    pub(super) ignore_eos: &'static str,
+}
+
+impl LengthFields {
+    /// Those at the top of a body.
+    pub(super) const fn top(limit: &'static [&'static str]) -> Self {
+        Self {
+            within: None,
+            limit,
+            least: &["min_tokens"],
+            ignore_eos: "ignore_eos",
+        }
+    }
+
+    /// What `body` asks for; `results` is left open.
+    pub(super) fn asked(
+        &self,
+        body: &Map<String, Value>,
+        request: &Request,
+        settings: &BodySettings,
+    ) -> Asked {
+        let members = match self.within {
+            Some(name) => body.get(name).and_then(Value::as_object),
+            None => Some(body),
+        };
+        let value = |name: &str| members.and_then(|members| members.get(name));
+        let number = |names: &[&str]| {
+            let found = names.iter().filter_map(|name| value(name));
+            let mut found = found.filter(|value| !value.is_null());
+            let count = found.next()?.as_u64()?;
+            u32::try_from(count).ok().filter(|&count| count > 0)
+        };
+        // Where neither the dataset nor the user has set a limit, there may be one that the API
+        // requires.
+        let by_user = |name: &&str| {
+            [&settings.sampling, &settings.extra_body, &request.overrides]
+                .iter()
+                .any(|fields| fields.contains_key(*name))
+        };
+        let is_set =
+            request.output_tokens.is_some() || self.limit.iter().chain(&self.within).any(by_user);
+        let output_tokens = number(self.limit).filter(|_| is_set);
+        let least = number(self.least);
+        Asked {
+            output_tokens,
+            ignore_eos: value(self.ignore_eos).and_then(Value::as_bool) == Some(true)
+                || output_tokens.is_some() && least >= output_tokens,
+            results: None,
+        }
+    }
 }
 
 /// The name of the model for `request`.
@@ -80,13 +159,19 @@ pub(super) fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
 }
 
 /// The finished body, without the fields to be omitted.
-pub(super) fn json_body(mut body: Map<String, Value>, settings: &BodySettings) -> Body {
+pub(super) fn json_body(
+    backend: &Backend,
+    request: &Request,
+    mut body: Map<String, Value>,
+    settings: &BodySettings,
+) -> Body {
     for field in &settings.omit_fields {
         body.shift_remove(field);
     }
     Body {
         content_type: "application/json".into(),
         bytes: json_bytes(&body),
+        asked: backend.asked(&body, request, settings),
     }
 }
 

@@ -10,10 +10,11 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model, stream_options};
 use super::completions::index;
 use super::message::{InMessage, is_marker, object, unknown_member};
+use crate::calls::{Calls, Function};
 use crate::content::Content;
 use crate::error::WireError;
 use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
@@ -32,6 +33,8 @@ pub(super) static OPENAI_CHAT: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_tokens", "max_completion_tokens"]),
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -50,7 +53,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         body.insert("stream_options".into(), stream_options(settings));
     }
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 /// The messages for `request`: ready ones as they are, anything else as one user message whose
@@ -130,7 +133,7 @@ struct Delta<'a> {
     audio: Lenient<Audio<'a>>,
     images: Length,
     #[serde(borrow)]
-    tool_calls: Option<Vec<ToolCall<'a>>>,
+    tool_calls: Option<Calls<'a>>,
     #[serde(borrow)]
     function_call: Option<Function<'a>>,
 }
@@ -142,22 +145,6 @@ struct Audio<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     transcript: Lenient<Text<'a>>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct ToolCall<'a> {
-    #[serde(borrow)]
-    function: Option<Function<'a>>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Function<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    arguments: Option<Text<'a>>,
 }
 
 impl InMessage for Choice<'_> {
@@ -259,7 +246,7 @@ impl<'a> Delta<'a> {
         let calls = self
             .tool_calls
             .iter()
-            .flatten()
+            .flat_map(|calls| &calls.0)
             .map(|call| call.function.as_ref());
         for function in calls.chain(self.function_call.as_ref().map(Some)) {
             each(
@@ -269,8 +256,8 @@ impl<'a> Delta<'a> {
                     .unwrap_or_default(),
             );
             let arguments = function
-                .and_then(|f| text(f.arguments.as_ref()))
-                .unwrap_or_default();
+                .and_then(|f| f.arguments.as_ref())
+                .map_or("", |arguments| &*arguments.0.0);
             if !arguments.is_empty() {
                 each(EventKind::ToolCall, arguments);
             }
@@ -413,7 +400,10 @@ fn plain_text<'a>(message: &'a Message<'_>) -> Option<((EventKind, usize), &'a s
         && message.metrics.is_none()
         && choice.finish_reason.is_none()
         && choice.token_ids.0.is_none()
-        && delta.tool_calls.as_ref().is_none_or(Vec::is_empty)
+        && delta
+            .tool_calls
+            .as_ref()
+            .is_none_or(|calls| calls.0.is_empty())
         && delta.function_call.is_none()
         && delta.refusal.is_none()
         && delta.audio.is_none()

@@ -11,8 +11,8 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::api::{Backend, BackendKind, Foreign, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
+use super::api::{Backend, BackendKind, Foreign, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model, stream_options};
 use super::message::{InMessage, is_marker, object, unknown_member};
 use crate::error::WireError;
 use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
@@ -33,6 +33,8 @@ const COMPLETIONS: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: false,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["n_predict", "max_tokens"]),
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -78,7 +80,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         body.insert("stream_options".into(), stream_options(settings));
     }
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 fn prompt(backend: &Backend, request: &Request) -> Result<Value, WireError> {

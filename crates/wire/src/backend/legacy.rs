@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, json};
 
 use super::any_choices::AnyChoices;
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, merge, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, merge, model};
 use super::message::{check_error, is_marker, object};
 use crate::error::WireError;
 use crate::json::{Count, Lenient, Reason, Text, reason, text};
@@ -37,6 +37,13 @@ pub(super) static TGI: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: false,
     streaming: Streaming::Always,
+    length: LengthFields {
+        within: Some("parameters"),
+        limit: &["max_new_tokens"],
+        least: &[],
+        ignore_eos: "ignore_eos_token",
+    },
+    results: no_results,
     body: tgi_body,
     reader: || Box::new(TgiReader),
     sequences: all_sequences,
@@ -68,7 +75,7 @@ fn tgi_body(
     let mut body = Map::new();
     body.insert("inputs".into(), plain_text(backend, request)?.into());
     body.insert("parameters".into(), parameters.into());
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -165,6 +172,11 @@ pub(super) static TENSORRT_LLM: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: false,
     streaming: Streaming::Always,
+    length: LengthFields {
+        least: &["min_length", "min_tokens"],
+        ..LengthFields::top(&["max_tokens"])
+    },
+    results: no_results,
     body: tensorrt_body,
     reader: || Box::new(TensorRtReader),
     sequences: all_sequences,
@@ -194,7 +206,7 @@ fn tensorrt_body(
         ..settings.clone()
     };
     add_common(&mut body, request, &plain);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -255,6 +267,8 @@ pub(super) static DEEPSPEED_MII: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: false,
     streaming: Streaming::Never,
+    length: LengthFields::top(&["max_tokens"]),
+    results: no_results,
     body: mii_body,
     reader: || Box::new(AnyChoices::default()),
     sequences: all_sequences,
@@ -275,5 +289,5 @@ fn mii_body(
     body.insert("temperature".into(), 0.01.into());
     body.insert("top_p".into(), json!(1.0));
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }

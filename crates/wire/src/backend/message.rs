@@ -28,11 +28,12 @@ pub(super) fn is_list(data: &[u8]) -> bool {
     data.trim_ascii_start().first() == Some(&b'[')
 }
 
-/// Handles events without a message: an empty one, and the end marker `[DONE]`. True for these.
+/// Handles events without a message: an empty one, null, and the end marker `[DONE]`, which some
+/// servers send as JSON. True for these.
 pub(super) fn is_marker(event: SseEvent<'_>, sink: &mut Sink<'_>) -> bool {
     match event.data.trim_ascii() {
-        b"" => true,
-        b"[DONE]" => {
+        b"" | b"null" => true,
+        b"[DONE]" | b"\"[DONE]\"" => {
             sink.done();
             true
         }

@@ -15,13 +15,14 @@ mod message;
 mod pooling;
 mod responses;
 mod sglang;
+mod vectors;
 
 use inferometer_core::suggest::meant;
 
 use crate::error::WireError;
 
 pub use api::{Backend, BackendKind};
-pub use body::{Body, BodySettings};
+pub use body::{Asked, Body, BodySettings};
 
 /// All backends, in the order in which help texts list them.
 pub static ALL: &[&Backend] = &[

@@ -1,20 +1,14 @@
 //! Backends without generation: embeddings in all their forms, pooling, rerank. One request, one
 //! answer; what is measured is the time to the complete answer.
 
-use http::HeaderMap;
 use inferometer_core::{Prompt, Request};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
 use super::chat::messages;
-use super::message::{check_error, is_list, object};
+use super::vectors::Reader;
 use crate::error::WireError;
-use crate::json::{Length, Lenient};
-use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::sse::SseEvent;
-use crate::usage::UsageObject;
 
 /// Instruction of the VLM2Vec models for an image alone.
 const DESCRIBE_IMAGE: &str = "Represent the given image.";
@@ -43,8 +37,10 @@ const POOLING: Backend = Backend {
     kind: BackendKind::Pooling,
     applies_chat_template: false,
     streaming: Streaming::Never,
+    length: LengthFields::top(&[]),
+    results,
     body: |backend, request, settings| body(backend, Shape::Input, request, settings),
-    reader: || Box::new(Reader { bare: false }),
+    reader: || Box::new(Reader::default()),
     sequences: |request| all_sequences(request).max(1),
     headers: no_headers,
 };
@@ -132,7 +128,7 @@ fn body(
         ..settings.clone()
     };
     add_common(&mut body, request, &settings);
-    Ok(json_body(body, &settings))
+    Ok(json_body(backend, request, body, &settings))
 }
 
 fn input(backend: &Backend, request: &Request) -> Result<Value, WireError> {
@@ -240,100 +236,20 @@ fn infinity(
     Ok(())
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct Answer<'a> {
-    #[serde(default)]
-    usage: Lenient<UsageObject>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-    #[serde(default)]
-    data: Length,
-    #[serde(default)]
-    results: Length,
-}
-
-#[derive(Debug)]
-struct Reader {
-    /// The body is not JSON: vectors as bytes.
-    bare: bool,
-}
-
-impl ReplyReader for Reader {
-    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        // Never requested; an endpoint that streams nevertheless is caught by its content type.
-        self.body(event.data, sink)
+/// The number of vectors or scores that a body asks for; `None` where it has none of the known inputs.
+pub(super) fn results(body: &Map<String, Value>) -> Option<u32> {
+    if let Some(documents) = body.get("documents").and_then(Value::as_array) {
+        let most = body
+            .get("top_n")
+            .and_then(Value::as_u64)
+            .filter(|&most| most > 0);
+        let all = documents.len() as u64;
+        return u32::try_from(most.map_or(all, |most| most.min(all))).ok();
     }
-
-    fn headers(&mut self, headers: &HeaderMap, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let kind = headers
-            .get(http::header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        self.bare = kind.is_some_and(|kind| kind.starts_with("application/octet-stream"));
-        if let Some(metadata) = headers.get("metadata")
-            && let Ok(answer) = serde_json::from_slice::<Answer<'_>>(metadata.as_bytes())
-            && let Some(usage) = answer.usage.0
-        {
-            sink.usage(usage.input_usage());
-        }
-        Ok(())
+    match body.get("input") {
+        Some(Value::Array(items)) if items.first().is_some_and(Value::is_number) => Some(1),
+        Some(Value::Array(items)) => u32::try_from(items.len()).ok(),
+        Some(Value::String(_)) => Some(1),
+        _ => body.contains_key("messages").then_some(1),
     }
-
-    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        if self.bare {
-            if !body.is_empty() {
-                sink.complete();
-            }
-            return Ok(());
-        }
-        if is_list(body) {
-            // TEI and others: the vectors, scores or labels themselves.
-            let Length(items) =
-                serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-            if items.is_some_and(|items| items > 0) {
-                sink.complete();
-            }
-            return Ok(());
-        }
-        let answer: Answer<'_> = object(body)?;
-        check_error(answer.error, false, body)?;
-        if let Some(usage) = answer.usage.as_ref() {
-            sink.usage(usage.input_usage());
-        }
-        // An answer without any vector or score is empty, which the exchange detects.
-        match answer.data.0.or(answer.results.0) {
-            Some(0) => {}
-            Some(_) => sink.complete(),
-            None if has_values(body) => sink.complete(),
-            None => sink.stray(body),
-        }
-        Ok(())
-    }
-}
-
-/// True for an object with a number or a list, that is neither usage nor about the answer: vectors,
-/// scores or labels under another name.
-fn has_values(body: &[u8]) -> bool {
-    const ASIDE: [&str; 9] = [
-        "usage",
-        "meta",
-        "created",
-        "code",
-        "error_code",
-        "status",
-        "status_code",
-        "detail",
-        "errors",
-    ];
-    let Ok(members) = serde_json::from_slice::<Map<String, Value>>(body) else {
-        return false;
-    };
-    members.iter().any(|(name, value)| {
-        !ASIDE.contains(&name.as_str())
-            && match value {
-                Value::Number(_) => true,
-                Value::Array(items) => !items.is_empty(),
-                Value::Object(members) => !members.is_empty(),
-                _ => false,
-            }
-    })
 }

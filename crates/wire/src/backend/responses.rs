@@ -4,9 +4,10 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
 use super::message::{check_error, is_marker, object};
+use crate::calls::Arguments;
 use crate::error::WireError;
 use crate::json::{Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
@@ -24,6 +25,8 @@ pub(super) static OPENAI_RESPONSES: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
+    length: LengthFields::top(&["max_output_tokens"]),
+    results: no_results,
     body,
     reader: || {
         Box::new(Reader {
@@ -54,7 +57,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     body.insert("stream".into(), settings.stream.into());
     body.insert("store".into(), false.into());
     add_common(&mut body, request, settings);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -92,7 +95,7 @@ struct Item<'a> {
     #[serde(borrow, default)]
     content: Option<Vec<Part<'a>>>,
     #[serde(borrow, default)]
-    arguments: Option<Text<'a>>,
+    arguments: Option<Arguments<'a>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -160,7 +163,12 @@ impl ReplyReader for Reader {
             sink.media(false);
             return Ok(());
         };
-        let fragment = match serde_json::from_str::<Text<'_>>(delta) {
+        let fragment = if part == EventKind::ToolCall && kind.contains("call") {
+            Arguments::of_raw(delta).map(|arguments| arguments.0)
+        } else {
+            Text::of_raw(delta)
+        };
+        let fragment = match fragment {
             Ok(fragment) => fragment,
             Err(error) => return unreadable(kind, delta, &error, sink),
         };
@@ -276,8 +284,8 @@ fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
                 sink.fragment(kind, text.map_or("", |text| &text.0));
             }
         }
-        if let Some(arguments) = text(item.arguments.as_ref()) {
-            sink.fragment(EventKind::ToolCall, arguments);
+        if let Some(arguments) = &item.arguments {
+            sink.fragment(EventKind::ToolCall, &arguments.0.0);
         }
     }
     Ok(())

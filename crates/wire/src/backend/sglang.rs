@@ -5,12 +5,12 @@ use inferometer_core::{EventKind, Prompt, Request, Usage};
 use serde_json::Map;
 use serde_json::value::RawValue;
 
-use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, json_body, merge};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
+use super::body::{Body, BodySettings, LengthFields, json_body, merge};
 use super::completions::index;
 use super::message::{check_error, is_list, is_marker, object};
 use crate::error::WireError;
-use crate::json::{Count, Lenient, Reason, Text, reason, text};
+use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
 use crate::progress::{Counting, MAX_CHOICES};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
@@ -24,6 +24,13 @@ pub(super) static SGLANG_NATIVE: Backend = Backend {
     kind: BackendKind::Generation,
     applies_chat_template: false,
     streaming: Streaming::OnRequest,
+    length: LengthFields {
+        within: Some("sampling_params"),
+        limit: &["max_new_tokens"],
+        least: &["min_new_tokens"],
+        ignore_eos: "ignore_eos",
+    },
+    results: no_results,
     body,
     reader: || Box::new(Reader::default()),
     sequences: all_sequences,
@@ -61,7 +68,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     }
     merge(&mut body, &settings.extra_body);
     merge(&mut body, &request.overrides);
-    Ok(json_body(body, settings))
+    Ok(json_body(backend, request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -72,6 +79,8 @@ struct Message<'a> {
     meta_info: Lenient<Meta<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(default)]
+    output_ids: Length,
     /// The number of the answer, of several (`n` in the sampling parameters).
     #[serde(default)]
     index: Count,
@@ -128,6 +137,31 @@ impl Default for Answer {
 }
 
 impl Answer {
+    /// Learns from the token ids of an event, with the number of tokens so far, what its texts are.
+    ///
+    /// The ids of all tokens so far come with the whole text. The ids of new tokens alone come with
+    /// what is new, or (in versions before `--incremental-streaming-output`) with the whole text, so
+    /// that only a text that comes again shows which: new tokens make the whole text longer.
+    fn learn(&mut self, text: &str, ids: usize, total: u32, sink: &mut Sink<'_>) {
+        let Texts::Unknown { before, joined } = &mut self.texts else {
+            return;
+        };
+        let new = total.saturating_sub(self.tokens) as usize;
+        if self.tokens == 0 || new == 0 {
+            // The first event has the same in both forms.
+            return;
+        }
+        let cut = before.ends_with(char::REPLACEMENT_CHARACTER);
+        if ids == total as usize {
+            let length = before.len();
+            self.texts = Texts::Whole { length };
+        } else if ids == new && !text.is_empty() && text == before && !cut {
+            let joined = std::mem::take(joined);
+            sink.replace_text(joined);
+            self.texts = Texts::New;
+        }
+    }
+
     /// The part of `text` that is new.
     ///
     /// Half a character at the end may be replaced by a whole one later, which changes what came
@@ -216,7 +250,11 @@ impl Reader {
             if number >= self.answers.len() {
                 self.answers.resize_with(number + 1, Answer::default);
             }
-            self.answers[number].take(text, total, why.is_some(), sink);
+            let answer = &mut self.answers[number];
+            if let (Some(ids), Some(total)) = (message.output_ids.0, total) {
+                answer.learn(text, ids, total, sink);
+            }
+            answer.take(text, total, why.is_some(), sink);
         } else {
             sink.fragment(EventKind::Text, text);
         }

@@ -203,6 +203,57 @@ fn an_answer_without_text_and_tokens_is_empty() {
         assert_eq!(record.outcome, Outcome::Empty, "{messages:?}");
         assert!(record.error.unwrap().contains("0 output tokens"));
     }
+    // The same without usage, whatever the number of events.
+    for (backend, blank, end) in [
+        ("vllm", STOP.replace("\"stop\"", "null"), STOP),
+        (
+            "openai-chat",
+            CHAT_STOP.replace("\"stop\"", "null"),
+            CHAT_BARE,
+        ),
+        (
+            "openai-responses",
+            String::new(),
+            r#"{"type":"response.completed","response":{"status":"completed"}}"#,
+        ),
+        (
+            "anthropic",
+            String::new(),
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+        ),
+        (
+            "tensorrt-llm",
+            r#"{"text_output":""}"#.to_owned(),
+            r#"{"text_output":""}"#,
+        ),
+        (
+            "sglang-native",
+            r#"{"text":"","meta_info":{}}"#.to_owned(),
+            r#"{"text":"","meta_info":{"finish_reason":{"type":"stop"}}}"#,
+        ),
+    ] {
+        for blanks in [0, 3] {
+            let mut messages = vec![blank.as_str(); blanks];
+            messages.retain(|message| !message.is_empty());
+            messages.extend([end, "+[DONE]"]);
+            for counting in [Counting::Output, Counting::Vllm] {
+                let record = read(backend, counting, &messages);
+                assert_eq!(
+                    record.outcome,
+                    Outcome::Empty,
+                    "{backend} {counting:?} {messages:?}"
+                );
+            }
+        }
+    }
+    // A token that the server lists is one, although it has no text.
+    for listed in [
+        STOP.replace("\"text\"", "\"token_ids\":[2],\"text\""),
+        STOP.replace("\"stop\"", "null")
+            .replace("\"text\"", "\"token_ids\":[2],\"text\""),
+    ] {
+        assert_eq!(native("vllm", &[&listed, "+[DONE]"]), [10], "{listed}");
+    }
 }
 
 #[test]
@@ -261,7 +312,10 @@ fn triton_closes_with_a_message_without_text_or_usage() {
     );
     let record = read("tensorrt-llm", Counting::Vllm, &[text, text, blank]);
     assert_eq!(instants(&record), [10, 30, 50]);
-    assert_eq!(native("tensorrt-llm", &[blank]).len(), 1);
+    assert_eq!(
+        read("tensorrt-llm", Counting::Output, &[blank]).outcome,
+        Outcome::Empty
+    );
 }
 
 #[test]
@@ -327,6 +381,35 @@ fn sglangs_texts_are_whole_or_new() {
     );
     // Half a character is completed by the next token.
     assert_eq!(read(&["é\u{fffd}", "é☃", "é☃!"]).chars().last(), Some('!'));
+}
+
+#[test]
+fn sglangs_token_ids_tell_whole_texts_from_new_ones() {
+    let read = |events: &[(&str, &[u32])]| {
+        let mut messages: Vec<String> = Vec::new();
+        for ((text, ids), tokens) in events.iter().zip(1..) {
+            messages.push(format!(
+                r#"{{"text":"{text}","output_ids":{ids:?},"meta_info":{{"completion_tokens":{tokens}}}}}"#
+            ));
+        }
+        messages.push("+[DONE]".to_owned());
+        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+        let record = read("sglang-native", Counting::Output, &messages);
+        assert_eq!(record.events.len(), events.len());
+        record.text
+    };
+    // New texts that are all alike.
+    let ha: (&str, &[u32]) = (" ha", &[7]);
+    assert_eq!(read(&[ha; 8]), " ha".repeat(8));
+    // Whole texts with a token without text in between.
+    assert_eq!(
+        read(&[("a", &[7]), ("a", &[7, 1]), ("aa", &[7, 1, 7])]),
+        "aa"
+    );
+    // Whole texts with the ids of new tokens alone.
+    assert_eq!(read(&[("a", &[7]), ("ab", &[8]), ("abc", &[9])]), "abc");
+    // A token that has no text, in front of new texts.
+    assert_eq!(read(&[("", &[1]), (" ha", &[7]), (" ha", &[7])]), " ha ha");
 }
 
 #[test]

@@ -249,7 +249,12 @@ fn an_audio_exchange() {
     reason = "a sequence of steps or a table of cases"
 )]
 fn pooling_exchanges() {
-    let vectors = r#"{"object":"list","data":[{"embedding":[0.1,0.2]}],"usage":{"prompt_tokens":6,"total_tokens":6}}"#;
+    let vectors = |count: u32| {
+        let data = vec![r#"{"embedding":[0.1,0.2]}"#; count as usize].join(",");
+        format!(
+            r#"{{"object":"list","data":[{data}],"usage":{{"prompt_tokens":6,"total_tokens":6}}}}"#
+        )
+    };
     let mut batch = text("");
     batch.prompt = Prompt::Texts(vec!["query".into(), "a".into(), "b".into()]);
     let mut image = text("What is it?");
@@ -329,7 +334,7 @@ fn pooling_exchanges() {
         let (sent, record) = run(
             backend,
             request,
-            json_answer("200 OK", vectors),
+            json_answer("200 OK", &vectors(sequences)),
             |settings| {
                 settings
                     .body
