@@ -9,6 +9,7 @@
 mod arguments;
 mod known;
 mod names;
+mod remember;
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
@@ -19,9 +20,11 @@ use serde_json::Value;
 
 use known::Known;
 use names::{is_name_member, is_secret_in_query, is_value_member, looks_random};
+use remember::decoded;
 
 pub use arguments::{redact_arguments, register_arguments};
 pub use names::is_secret_name;
+pub use remember::{register_json, register_url};
 
 /// What is shown in place of a secret.
 pub const MASK: &str = "***";
@@ -250,7 +253,7 @@ fn without_queries(text: &str) -> Option<String> {
         let mut at = query;
         for pair in text[query..end].split(['&', ';', '#']) {
             if let Some((name, value)) = pair.split_once('=')
-                && is_secret_in_query(name)
+                && is_secret_in_query(&decoded(name))
                 && !value.is_empty()
                 && value != MASK
             {
@@ -383,68 +386,6 @@ fn nested_json(text: &str) -> Option<String> {
     let mut shown = original.clone();
     redact_json(&mut shown);
     (shown != original).then(|| shown.to_string())
-}
-
-/// Remembers the values that [`redact_json`] leaves out of `value`, and what the URLs in it hold, so
-/// that [`redact_text`] leaves them out as well.
-pub fn register_json(value: &Value) {
-    match value {
-        Value::String(text) => match header_line(text) {
-            Some((_, value)) if looks_like_header(value) => register(value),
-            Some(_) => {}
-            None => register_url(text),
-        },
-        Value::Array(items) => match items.as_slice() {
-            [Value::String(name), value] if is_pair(name, value) => register_leaves(value, true),
-            items => items.iter().for_each(register_json),
-        },
-        Value::Object(members) => {
-            let is_header = names_secret(members);
-            for (name, member) in members {
-                if is_secret_member(name, is_header) {
-                    register_leaves(member, true);
-                } else {
-                    register_json(member);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Remembers the strings and numbers in `value`. Of an object under a secret's name, only those
-/// that look like one: its others are words such as `service_account`, which texts contain.
-fn register_leaves(value: &Value, all: bool) {
-    match value {
-        Value::String(text) if all || looks_random(text) => register(text),
-        Value::Number(number) if !number.is_f64() => register(&number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| register_leaves(item, all)),
-        Value::Object(members) => members
-            .iter()
-            .for_each(|(name, member)| register_leaves(member, is_secret_name(name))),
-        _ => {}
-    }
-}
-
-/// Remembers the secrets in `url`: the values in its query that are secrets by their names or look
-/// random, and its password or token.
-pub fn register_url(url: &str) {
-    for pair in url
-        .split_once('?')
-        .map_or("", |(_, query)| query)
-        .split('&')
-    {
-        if let Some((name, value)) = pair.split_once('=')
-            && (is_secret_in_query(name) || looks_random(value))
-        {
-            register(value);
-        }
-    }
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
-    if let Some((credentials, _)) = authority.rsplit_once('@') {
-        register_credentials(credentials);
-    }
 }
 
 #[cfg(test)]

@@ -299,3 +299,55 @@ fn all_that_is_under_a_secrets_name_is_left_out() {
     }
     assert_eq!(redact_text("a service_account"), "a service_account");
 }
+
+/// What [`redact_json`] hides is also left out where a server repeats it.
+#[test]
+fn what_is_hidden_in_json_is_known() {
+    let value = json!({
+        "credentials": {"user": "me", "pw": "QZtr0ub-3xyz", "more": ["QZplainly", {"deep": "QZdeeply in"}]},
+        "nested": "{\"token\": \"QZnested-token\"}",
+        "lines": ["X-Api-Key: QZline-of-words", "key: a sentence of words"],
+    });
+    register_json(&value);
+    for secret in [
+        "QZtr0ub-3xyz",
+        "QZplainly",
+        "QZdeeply in",
+        "QZnested-token",
+        "QZline-of-words",
+    ] {
+        assert_eq!(redact_text(secret), "***");
+    }
+    assert_eq!(redact_text("a sentence of words"), "a sentence of words");
+}
+
+#[test]
+fn secrets_of_a_query_are_known_as_a_server_decodes_them() {
+    register_url(
+        "/v1?sv=2024&sig=4QzX%2B9aB3dE5%2FoP2qR4s%3D&pass=QZtwo+words%21&api%5Fkey=QZencodedname&debug",
+    );
+    register_url("/v1?QZNAKED77a1b2c3");
+    register_url("http://h/v1?qz-naked-of-words-only#part");
+    register_url("/v1?a=1;code=QZsemicolon");
+    register_url("http://me:QZpass%40word%2F1@h/v1");
+    for secret in [
+        "4QzX%2B9aB3dE5%2FoP2qR4s%3D",
+        "4QzX+9aB3dE5/oP2qR4s=",
+        "QZtwo words!",
+        "QZtwo+words!",
+        "QZtwo+words%21",
+        "QZencodedname",
+        "QZNAKED77a1b2c3",
+        "qz-naked-of-words-only",
+        "QZsemicolon",
+        "QZpass@word/1",
+        "QZpass%40word%2F1",
+    ] {
+        assert_eq!(redact_text(secret), "***", "{secret}");
+    }
+    assert_eq!(redact_text("sv=2024&debug"), "sv=2024&debug");
+    assert_eq!(
+        redact_text("see http://h/x?api%5Fkey=k"),
+        "see http://h/x?api%5Fkey=***"
+    );
+}
