@@ -83,7 +83,8 @@ fn differing_keys(groups: &[Folded]) -> Vec<&String> {
 /// The row of a group: its settings, number of runs, and main numbers.
 fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
     let setting = |key: &&String| match group.settings.get(*key) {
-        Some(serde_json::Value::String(text)) => text.clone(),
+        // A line break in a name would break the table.
+        Some(serde_json::Value::String(text)) => text.replace(['\n', '\r', '\t'], " "),
         Some(value) => value.to_string(),
         None => "–".to_owned(),
     };

@@ -44,4 +44,4 @@ pub use secret::Secret;
 pub use shell::shell_word;
 pub use time::Nanos;
 pub use verdict::{Bilingual, Level, Reason, Verdict};
-pub use visible::visible;
+pub use visible::{turns_direction, visible};

@@ -36,8 +36,15 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// True for what changes a terminal's state instead of being shown.
 fn is_obeyed(character: char) -> bool {
-    let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || (character.is_control() && !matches!(character, '\n' | '\t'))
+    turns_direction(character) || (character.is_control() && !matches!(character, '\n' | '\t'))
+}
+
+/// True for the invisible characters that turn the direction of the text after them.
+pub fn turns_direction(character: char) -> bool {
+    matches!(
+        character,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]

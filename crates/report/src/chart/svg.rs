@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
+use inferometer_core::turns_direction;
+
 use super::geometry::Rect;
 use super::theme;
 
 /// Escapes text for XML and HTML, in content as well as in quoted attributes. Control characters,
-/// which XML forbids, become the replacement character.
+/// which XML forbids, and characters that turn the direction of writing become the replacement character.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -17,7 +19,7 @@ pub fn escape(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\n' | '\t' => out.push(character),
-            control if control.is_control() => out.push('\u{fffd}'),
+            obeyed if obeyed.is_control() || turns_direction(obeyed) => out.push('\u{fffd}'),
             other => out.push(other),
         }
     }
