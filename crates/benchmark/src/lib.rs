@@ -62,6 +62,7 @@ mod sidecars;
 mod simulate;
 mod spec;
 mod structured;
+mod threads;
 mod vllm;
 
 pub use calibration::{Calibrated, Calibration, calibrate};
@@ -86,3 +87,4 @@ pub use settings::{
 pub use simulate::{EngineModel, Simulation, simulate};
 pub use spec::{RunFacts, RunSpec};
 pub use structured::{Structured, StructuredKind};
+pub use threads::{check_threads, prepare_pool};

@@ -17,6 +17,7 @@ use inferometer_wire::{Client, Live, Prepared, Wire};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, OrError};
+use crate::threads::not_started;
 
 /// Latencies of the probe requests; kept in the manifest, because they are not records of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,7 +99,7 @@ impl Probe {
             .enable_all()
             .build()
             .or_failure()?;
-        let thread = std::thread::spawn(move || {
+        let work = move || {
             let client = Rc::new(Client::new(&wire, 0, Arc::new(Live::default())));
             let local = tokio::task::LocalSet::new();
             let mut records = Vec::new();
@@ -114,7 +115,10 @@ impl Probe {
                     return records;
                 }
             }
-        });
+        };
+        let thread = std::thread::Builder::new()
+            .spawn(work)
+            .map_err(|error| not_started(&error))?;
         Ok(Self { stop, thread, kind })
     }
 

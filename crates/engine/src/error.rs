@@ -11,6 +11,12 @@ pub enum EngineError {
     /// No event loop for a worker.
     #[error("cannot start a worker's event loop")]
     Runtime(#[source] io::Error),
+    /// A thread of the run could not be started.
+    #[error(
+        "cannot start a thread of the run; {}",
+        inferometer_os::threads::remedy()
+    )]
+    Thread(#[source] io::Error),
     /// A worker could not be pinned to its CPU.
     #[error("cannot pin a worker to CPU {0}; leave out --pin")]
     Pin(usize),

@@ -1,10 +1,11 @@
 //! One run on the real clock: worker threads, the collector, and their results.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Barrier};
-use std::thread::ScopedJoinHandle;
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread::{Builder, ScopedJoinHandle};
 
 use inferometer_core::{ClientHealth, Nanos, Record, Schedule, WorkerHealth};
 use inferometer_os::clock::{self, Anchor};
@@ -209,20 +210,32 @@ impl Team {
         collector: Collector<'_>,
     ) -> Result<(Collected, Vec<WorkerReport>), EngineError> {
         let (sender, receiver) = sync_channel(CHANNEL_DEPTH);
+        // Whether all threads were started: workers wait for one another, and for one that is missing
+        // for ever.
+        let complete = &OnceLock::<bool>::new();
         let (collected, outcomes) = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.lives.len())
-                .map(|number| {
-                    let slot = self.slot(number);
-                    let sender = sender.clone();
-                    scope.spawn(move || work(input, &slot, &self.line, stop, sender))
+            let worker = |number| {
+                let slot = self.slot(number);
+                let sender = sender.clone();
+                Builder::new().spawn_scoped(scope, move || {
+                    if !*complete.wait() {
+                        return Err(EngineError::Thread(io::ErrorKind::Interrupted.into()));
+                    }
+                    work(input, &slot, &self.line, stop, sender)
                 })
-                .collect();
+            };
+            let workers: Result<Vec<_>, _> = (0..self.lives.len()).map(worker).collect();
             // The collector ends when the last sender is gone.
             drop(sender);
-            let collector = scope.spawn(move || collector.collect(&receiver, || self.line.start()));
+            let collector = move || collector.collect(&receiver, || self.line.start());
+            let started = workers
+                .and_then(|workers| Ok((workers, Builder::new().spawn_scoped(scope, collector)?)));
+            // Nothing else sets it.
+            let _ = complete.set(started.is_ok());
+            let (workers, collector) = started.map_err(EngineError::Thread)?;
             let outcomes: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
-            (collector.join(), outcomes)
-        });
+            Ok::<_, EngineError>((collector.join(), outcomes))
+        })?;
         let collected = collected.map_err(|_panic| EngineError::CollectorPanicked)?;
         let reports = outcomes
             .into_iter()

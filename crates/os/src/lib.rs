@@ -14,6 +14,7 @@ pub mod stamps;
 #[cfg(target_os = "linux")]
 mod supervisor;
 pub mod thread;
+pub mod threads;
 mod timer;
 mod watch;
 

@@ -19,10 +19,11 @@ impl Background {
     /// Starts `work`, which must return soon after it is stopped.
     pub(crate) fn spawn(work: impl FnOnce(Stopped) + Send + 'static) -> Self {
         let (stop, stopped) = sync_channel(1);
-        let thread = std::thread::spawn(move || work(Stopped(stopped)));
+        // Without a thread nothing is shown, which is no reason to end a run.
+        let thread = std::thread::Builder::new().spawn(move || work(Stopped(stopped)));
         Self {
             stop: Some(stop),
-            thread: Some(thread),
+            thread: thread.ok(),
         }
     }
 }

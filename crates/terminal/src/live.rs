@@ -196,7 +196,7 @@ impl LiveSubscriber {
         let last_update = LastUpdate::default();
         let shared = last_update.clone();
         // The thread waits for states until an empty message arrives; it holds no other resource.
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             let mut buffer = [0; MAX_MESSAGE];
             while let Ok(length) = socket.recv(&mut buffer) {
                 let Some(text) = buffer.get(..length).filter(|text| !text.is_empty()) else {
@@ -206,7 +206,7 @@ impl LiveSubscriber {
                     shared.put(Some(state));
                 }
             }
-        });
+        })?;
         Ok(Self {
             folder,
             last_update,

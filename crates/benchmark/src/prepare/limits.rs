@@ -6,6 +6,7 @@ use inferometer_workload::{DatasetSettings, RandomSettings};
 
 use crate::error::Error;
 use crate::settings::Settings;
+use crate::threads::check_threads;
 
 /// Descriptors needed besides the connections: standard streams, timers, files, runtimes. Chosen
 /// with room to spare, not measured.
@@ -115,7 +116,7 @@ fn prompt_tokens(dataset: &DatasetSettings) -> f64 {
     tokens.max(0.0)
 }
 
-/// Number of worker threads, after a check that they can be pinned as requested.
+/// Number of worker threads, after a check that they can be started and pinned as requested.
 pub(super) fn workers(settings: &Settings, schedule: &Schedule) -> Result<usize, Error> {
     let workers = settings
         .load
@@ -128,6 +129,7 @@ pub(super) fn workers(settings: &Settings, schedule: &Schedule) -> Result<usize,
             ))
         })?;
     }
+    check_threads(workers)?;
     Ok(workers)
 }
 

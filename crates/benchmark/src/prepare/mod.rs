@@ -23,6 +23,7 @@ use crate::request_adjust::Adjust;
 use crate::run_records::events_in_memory;
 use crate::server::ModelNames;
 use crate::settings::{Replay, Settings};
+use crate::threads::{check_threads, not_started};
 use crate::{align, compat, lengths};
 
 /// How long to wait for requests in flight after the first Ctrl-C. Chosen, not measured.
@@ -66,6 +67,7 @@ pub struct Ready {
 pub fn prepare(settings: &Settings, observer: &dyn Observer) -> Result<Ready, Error> {
     limits::check_memory(settings)?;
     limits::check_descriptors(settings)?;
+    check_threads(0)?;
     let known = ask(settings)?;
     assemble(settings, known, observer)
 }
@@ -132,7 +134,14 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
         .or_else(|| settings.target.model.clone());
     let spec = named.filter(|_| settings.target.has_tokenizer);
     let (tokenizer, server, environment) = std::thread::scope(|scope| {
-        let loading = spec.map(|spec| scope.spawn(move || server::load_for_run(settings, &spec)));
+        let load = |spec: String| {
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, move || server::load_for_run(settings, &spec))
+        };
+        let loading = spec
+            .map(load)
+            .transpose()
+            .map_err(|error| not_started(&error))?;
         let server = server::ask_server(settings);
         let environment = Environment::capture();
         let tokenizer = loading.map(|thread| {
@@ -142,8 +151,8 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
                 ))
             })
         });
-        (tokenizer, server, environment)
-    });
+        Ok::<_, Error>((tokenizer, server, environment))
+    })?;
     let server::Asked {
         facts,
         model,
