@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use inferometer_argparse::Normalised;
+use inferometer_benchmark::prepare_pool;
 use inferometer_terminal::Output;
 
 use crate::args::{Cli, Command};
@@ -27,7 +28,13 @@ fn main() -> ExitCode {
             Exit::from(&failure)
         }
     };
-    exit.into()
+    match output.failure() {
+        Some(problem) if exit == Exit::Good => {
+            output.error(&problem);
+            Exit::RunFailed.into()
+        }
+        _ => exit.into(),
+    }
 }
 
 fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
@@ -57,7 +64,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
             if let Some(sentence) = arguments::invalid_number(&shown) {
                 return Err(Failure::usage(sentence));
             }
-            drop(shown.print());
+            output.written(shown.print());
             return Ok(exit);
         }
     };
@@ -69,6 +76,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Simulate(args) => args.run.typed = typed,
         _ => {}
     }
+    prepare_pool();
     match parsed.command {
         Command::Run(args) => commands::run::run(*args, output),
         Command::Quickstart(args) => commands::quickstart::quickstart(&args, output),

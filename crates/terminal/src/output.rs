@@ -3,7 +3,7 @@
 use inferometer_core::redact::redact_text;
 use inferometer_core::visible;
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ratatui::crossterm::terminal;
@@ -16,6 +16,8 @@ pub struct Output {
     color: bool,
     /// What is printed while the live view occupies the terminal.
     held: Arc<Mutex<Option<Vec<Text>>>>,
+    /// Why a result could not be printed.
+    failed: Arc<Mutex<Option<io::Error>>>,
 }
 
 /// A text and its stream.
@@ -26,15 +28,17 @@ enum Text {
 }
 
 impl Text {
-    fn write(&self) {
+    fn write(&self) -> io::Result<()> {
         match self {
-            // The reader may be gone (`| head`) or the disk full: the result must still be saved.
             Self::Result(text) => {
                 let mut out = stdout();
-                drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+                out.write_all(text.as_bytes()).and_then(|()| out.flush())
             }
             // A closed stderr is not a failure of the command.
-            Self::Message(line) => drop(writeln!(stderr(), "{line}")),
+            Self::Message(line) => {
+                drop(writeln!(stderr(), "{line}"));
+                Ok(())
+            }
         }
     }
 }
@@ -76,15 +80,19 @@ impl Drop for Hold {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        held.unwrap_or_default().iter().for_each(Text::write);
+        let held = held.unwrap_or_default();
+        held.iter().for_each(|text| self.0.written(text.write()));
     }
 }
 
 impl Default for Output {
     fn default() -> Self {
         Self {
-            color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            color: stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none()
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
             held: Arc::default(),
+            failed: Arc::default(),
         }
     }
 }
@@ -128,7 +136,7 @@ impl Output {
         }));
     }
 
-    /// True if stdout is a terminal and `NO_COLOR` is not set.
+    /// True if stdout is a terminal that can show colours and `NO_COLOR` is not set.
     pub fn color(&self) -> bool {
         self.color
     }
@@ -165,8 +173,26 @@ impl Output {
         };
         match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) => held.push(text),
-            None => text.write(),
+            None => self.written(text.write()),
         }
+    }
+
+    /// Notes how a write to stdout went. A failure does not end the command: the disk may be full, and
+    /// the result must still be saved. That the reader is gone (`| head`) is no failure.
+    pub fn written(&self, result: io::Result<()>) {
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert(error);
+        }
+    }
+
+    /// Why a part of the command's output is missing on stdout, if it is.
+    pub fn failure(&self) -> Option<String> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = failed.as_ref()?;
+        Some(format!("cannot write to stdout: {error}"))
     }
 
     /// Prints a line on stdout, where scripts for vLLM's tool expect its lines.
@@ -182,6 +208,13 @@ impl Output {
     /// Prints a note on stderr.
     pub fn note(&self, message: &str) {
         self.message(format!("note: {message}"));
+    }
+
+    /// Prints the note on stderr, if there is one.
+    pub fn note_if(&self, message: Option<String>) {
+        if let Some(message) = message {
+            self.note(&message);
+        }
     }
 
     /// Prints a warning on stderr.
