@@ -118,6 +118,9 @@ impl Observer for Watch<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+        let interrupts = self.interrupts.lock();
+        let interrupts = interrupts.unwrap_or_else(PoisonError::into_inner);
+        interrupts.iter().for_each(Interrupts::saving);
     }
 
     fn numbers(&self, shown: &Shown<'_>) {

@@ -53,6 +53,15 @@ pub fn ignore_file_size_signal() {
     }
 }
 
+/// Ends this process as Ctrl-C does without a handler: a shell shows the code 130.
+pub fn end_by_interrupt() {
+    // SAFETY: both calls take integers. The default action runs no code of this process.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        libc::raise(libc::SIGINT);
+    }
+}
+
 /// A child process that leads a process group of its own, and everything that it starts.
 ///
 /// The leader is not reaped before [`ProcessGroup::finish`], so that its id cannot meanwhile go to

@@ -1,37 +1,69 @@
 //! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
-//! was measured is kept. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C, except a SIGHUP
+//! was measured is kept. While it is written, the second ends the process. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C, except a SIGHUP
 //! that the process inherited as ignored (`nohup`).
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use inferometer_core::Nanos;
 use inferometer_engine::{StopHandle, StopLevel};
-use inferometer_os::process::ignores_hangup;
+use inferometer_os::clock;
+use inferometer_os::process::{end_by_interrupt, ignores_hangup};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::Output;
 
 /// Listens until dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Interrupts {
     runtime: Option<tokio::runtime::Runtime>,
+    saving: Arc<AtomicBool>,
 }
+
+/// An interrupt this soon after the warning is one more of an impatient series, and ends nothing.
+const SERIES: Nanos = Nanos::from_millis(1_000);
 
 /// Raises `stop` a level with each interrupt of a run.
 pub fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     let output = output.clone();
+    let saving = Arc::new(AtomicBool::new(false));
+    let is_saving = Arc::clone(&saving);
+    let mut warned = None;
     // The run also works without signal handling, so an error is not returned.
-    let listening = Interrupts::listen(move || match stop.escalate() {
-        StopLevel::Drain => output.warn(
-            "stopping: no more requests are sent, and those in flight have 5 s to finish; press \
-             Ctrl-C again to cancel them",
-        ),
-        StopLevel::Run | StopLevel::Abort => {
-            output.warn("cancelling requests in flight; writing what was measured");
+    let listening = Interrupts::listen(move || {
+        if is_saving.load(Ordering::Relaxed) {
+            return interrupt_saving(&mut warned, &output);
+        }
+        match stop.escalate() {
+            StopLevel::Drain => output.warn(
+                "stopping: no more requests are sent, and those in flight have 5 s to finish; press \
+                 Ctrl-C again to cancel them",
+            ),
+            StopLevel::Run | StopLevel::Abort => {
+                output.warn("cancelling requests in flight; writing what was measured");
+            }
         }
     });
-    listening.unwrap_or(Interrupts { runtime: None })
+    let mut listening = listening.unwrap_or_default();
+    listening.saving = saving;
+    listening
+}
+
+/// Warns, and ends the process at an interrupt after the warning.
+fn interrupt_saving(warned: &mut Option<Nanos>, output: &Output) {
+    let now = clock::now();
+    match *warned {
+        None => {
+            output.warn(
+                "what was measured is being written; press Ctrl-C again to end the process without it \
+                 (inferometer recover reads the record log in the run folder)",
+            );
+            *warned = Some(now);
+        }
+        Some(then) if now.since(then) > SERIES => end_by_interrupt(),
+        Some(_) => {}
+    }
 }
 
 /// Counts the interrupts of a sweep.
@@ -58,7 +90,7 @@ pub fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
 
 impl Interrupts {
     /// Calls `react` with each interrupt.
-    fn listen(react: impl Fn() + Send + 'static) -> io::Result<Self> {
+    fn listen(mut react: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -75,7 +107,13 @@ impl Interrupts {
         });
         Ok(Self {
             runtime: Some(runtime),
+            saving: Arc::default(),
         })
+    }
+
+    /// From now on what was measured is written, and nothing is in flight.
+    pub fn saving(&self) {
+        self.saving.store(true, Ordering::Relaxed);
     }
 }
 
