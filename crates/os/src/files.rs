@@ -1,7 +1,13 @@
-//! Reading what a user names: regular files, up to a size.
+//! Reading what a user names: regular files, up to a size; and files that this process has open already.
+
+#![expect(
+    unsafe_code,
+    reason = "descriptors by number have no safe form in the standard library"
+)]
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::{FromRawFd, RawFd};
 use std::path::Path;
 
 /// Largest file that [`text`] and [`bytes`] are meant for by most callers: settings, tables, lists.
@@ -62,6 +68,50 @@ pub fn text(path: &Path, limit: u64) -> io::Result<String> {
     })
 }
 
+/// The file that this process has open already and that `path` names by its descriptor, for writing:
+/// `/dev/stdout`, `/dev/fd/63` of a shell's `>(…)`, also by a link. `None` for any other path.
+///
+/// It shares its position with the descriptor, so that what is written follows what was printed. Opening
+/// the path anew would begin at the start of a file that stdout leads to.
+///
+/// # Errors
+///
+/// A descriptor that is not open, or for reading only.
+pub fn own(path: &Path) -> Option<io::Result<File>> {
+    own_descriptor(path).map(duplicate)
+}
+
+/// The number in `/proc/self/fd/N` or `/dev/fd/N`, also at the end of links.
+fn own_descriptor(path: &Path) -> Option<RawFd> {
+    let folders = ["/proc/self/fd", "/dev/fd"].map(fs::canonicalize);
+    let mut path = path.to_owned();
+    // The limit of Linux on links in a row.
+    for _ in 0..40 {
+        let parent = path.parent()?;
+        let folder = fs::canonicalize(parent).ok()?;
+        if folders.iter().flatten().any(|known| *known == folder) {
+            return path.file_name()?.to_str()?.parse().ok();
+        }
+        path = parent.join(fs::read_link(&path).ok()?);
+    }
+    None
+}
+
+fn duplicate(descriptor: RawFd) -> io::Result<File> {
+    // SAFETY: fcntl takes integers here, and refuses a descriptor that is not open.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
+    if flags >= 0 && flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return Err(io::Error::other("it is open for reading only"));
+    }
+    // SAFETY: as above. The new descriptor is closed where a program is started.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and nothing else has it.
+    Ok(unsafe { File::from_raw_fd(copy) })
+}
+
 #[cfg(unix)]
 fn name(kind: fs::FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt as _;
@@ -104,6 +154,33 @@ mod tests {
         assert!(error.contains("byte 1 is not UTF-8"), "{error}");
         let error = bytes(&dir, 9).unwrap_err().to_string();
         assert!(error.contains("folder"), "{error}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_open_already_is_written_where_it_is() {
+        use std::io::{Seek as _, Write as _};
+        use std::os::fd::AsRawFd as _;
+
+        let dir = std::env::temp_dir().join(format!("inferometer-own-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("out");
+        let mut printed = File::create(&path).unwrap();
+        printed.write_all(b"printed ").unwrap();
+        let link = dir.join("link");
+        std::os::unix::fs::symlink(format!("/dev/fd/{}", printed.as_raw_fd()), &link).unwrap();
+        own(&link).unwrap().unwrap().write_all(b"saved ").unwrap();
+        assert_eq!(printed.stream_position().unwrap(), 14);
+        printed.write_all(b"printed").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"printed saved printed");
+        let reading = File::open(&path).unwrap();
+        let by_number = |number| format!("/dev/fd/{number}");
+        let refused = own(Path::new(&by_number(reading.as_raw_fd()))).unwrap();
+        assert!(refused.unwrap_err().to_string().contains("reading only"));
+        assert!(own(Path::new("/dev/fd/99999")).unwrap().is_err());
+        for other in [path.as_path(), Path::new("/dev/null"), Path::new("none")] {
+            assert!(own(other).is_none(), "{}", other.display());
+        }
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -4,7 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use inferometer_os::files;
+
 use crate::ResultsError;
+
+/// Bytes of the longest file name on Linux's file systems and others.
+const LONGEST_NAME: usize = 255;
 
 /// What is done about a symbolic link that has the name of a file to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,9 @@ pub(crate) fn write_atomically<T>(
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
 ) -> Result<T, ResultsError> {
     let target = match links {
-        Links::Follow if is_special(path) => return write_directly(path, write),
+        Links::Follow if is_special(path) || files::own(path).is_some() => {
+            return write_directly(path, write);
+        }
         Links::Follow => target_of(path),
         Links::Replace if is_device(path) => return write_directly(path, write),
         Links::Replace => path.to_owned(),
@@ -45,9 +52,8 @@ fn write_directly<T>(
     path: &Path,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
 ) -> Result<T, ResultsError> {
-    let file = File::options()
-        .write(true)
-        .open(path)
+    let file = files::own(path)
+        .unwrap_or_else(|| File::options().write(true).open(path))
         .map_err(ResultsError::io("open", path))?;
     let mut buffered = BufWriter::new(file);
     let value = write(&mut buffered)?;
@@ -69,7 +75,7 @@ pub fn write_in_folder(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
 
 /// The file that `path` names once its symbolic links are followed, also where that does not exist
 /// yet.
-fn target_of(path: &Path) -> PathBuf {
+pub(crate) fn target_of(path: &Path) -> PathBuf {
     let mut target = path.to_owned();
     // The limit of Linux on links in a row.
     for _ in 0..40 {
@@ -115,7 +121,8 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<PathBuf, ResultsError> {
     })
 }
 
-/// `DIR/NAME.EXT` for number 1, then `DIR/NAME-2.EXT` and so on.
+/// `DIR/NAME.EXT` for number 1, then `DIR/NAME-2.EXT` and so on, with a shorter name where the number
+/// makes it too long.
 fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_owned();
@@ -125,7 +132,14 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
         .extension()
         .map(|extension| format!(".{}", extension.to_string_lossy()))
         .unwrap_or_default();
-    path.with_file_name(format!("{stem}-{number}{extension}"))
+    let end = format!("-{number}{extension}");
+    let room = LONGEST_NAME.saturating_sub(end.len());
+    path.with_file_name(format!("{}{end}", shortened(&stem, room)))
+}
+
+/// The start of `name`, of at most `limit` bytes.
+pub(crate) fn shortened(name: &str, limit: usize) -> &str {
+    &name[..name.floor_char_boundary(limit)]
 }
 
 /// Writes a temporary file in the folder of `path`, complete and on the disk.
@@ -150,12 +164,21 @@ fn write_beside<T>(
 
 /// Checks that `path`, which the user named, can be written later, without leaving a trace or touching
 /// what is there.
+///
+/// A named pipe is refused: opening it waits for a reader, and a reader sees the end of the file after
+/// this check.
 pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
+    if let Some(open) = files::own(path) {
+        return open.map(drop);
+    }
     if path.is_dir() {
         return Err(io::Error::new(
             io::ErrorKind::IsADirectory,
             "it is a folder",
         ));
+    }
+    if is_pipe(path) {
+        return Err(io::Error::other("it is a named pipe; expected a file"));
     }
     if path.exists() {
         File::options().append(true).open(path)?;
@@ -163,7 +186,13 @@ pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    let mut probe = temporary_in(folder_of(&target_of(path)))?;
+    let target = target_of(path);
+    match target.symlink_metadata() {
+        // The name is too long, for example.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut probe = temporary_in(folder_of(&target))?;
     // A full disk accepts empty files.
     probe.write_all(b"inferometer")?;
     probe.as_file().sync_data()
@@ -179,6 +208,12 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 
 pub(crate) fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// True for a device itself, not for a link to one.
@@ -316,6 +351,35 @@ mod tests {
         texts.dedup();
         assert_eq!(texts.len(), 16);
         assert!(folder.path().join("result-16.json").is_file());
+    }
+
+    /// The longest name that fits is one; numbers and the copy of a result that is rescued find room.
+    #[test]
+    fn names_that_are_too_long_are_found_out_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |length: usize| {
+            folder
+                .path()
+                .join(format!("{}.json", "模".repeat(length / 3)))
+        };
+        check_writable(&named(250)).unwrap();
+        let error = check_writable(&named(253)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidFilename);
+        for _ in 0..2 {
+            write_bytes(&named(250), b"x").unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_named_pipe_is_refused_without_opening_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        if made.is_ok_and(|status| status.success()) {
+            let error = check_writable(&path).unwrap_err().to_string();
+            assert!(error.contains("named pipe"), "{error}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod import;
 mod json_stream;
 mod log;
 mod manifest;
+mod outputs;
 mod spill;
 mod table;
 mod vllm;
@@ -52,6 +53,7 @@ pub use manifest::{
     MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadDigest,
     WorkloadInfo,
 };
+pub use outputs::check_outputs;
 pub use spill::SpilledRecords;
 pub use table::{StoredRecords, read_parquet, write_parquet};
 pub use vllm::{

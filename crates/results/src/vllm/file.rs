@@ -1,14 +1,18 @@
 //! Where a result in vLLM's form goes.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use inferometer_core::python::float_repr;
+use inferometer_os::files;
 
 use super::{Details, VllmHeader, VllmResult};
 use crate::ResultsError;
-use crate::atomic::{Links, check_writable, folder_of, is_special, write_atomically, write_new};
+use crate::atomic::{
+    Links, check_writable, folder_of, is_special, shortened, write_atomically, write_new,
+};
+use crate::outputs::check_output;
 
 /// The file name that vLLM gives a result when none is asked for:
 /// `{label or backend}-{rate}qps[-concurrency{C}]-{last part of the model}-{date}.json`, or with
@@ -32,6 +36,18 @@ pub fn result_file_name(header: &VllmHeader) -> String {
         .unwrap_or_default();
     let model = header.model_id.rsplit('/').next().unwrap_or_default();
     format!("{label}-{load}{concurrency}-{model}-{}.json", header.date)
+}
+
+/// Bytes of a result's name that are kept where it is written elsewhere: all file systems take as many.
+const LONGEST_RESCUED: usize = 100;
+
+fn too_long(path: &Path, source: io::Error) -> ResultsError {
+    ResultsError::NotWritable {
+        flag: "--result-filename",
+        path: path.to_owned(),
+        source,
+        remedy: "choose a shorter name",
+    }
 }
 
 /// What happens to a file that has the name of a result.
@@ -63,23 +79,29 @@ impl ResultFile {
     ///
     /// # Errors
     ///
-    /// The folder cannot be created, or the file cannot be written to.
+    /// The folder cannot be created, the file cannot be written to, or it is one of a run folder.
     pub fn prepare(
         directory: Option<&Path>,
-        name: &str,
+        name: impl AsRef<Path>,
         existing: Existing,
     ) -> Result<Self, ResultsError> {
-        let path = directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name));
+        let name = name.as_ref();
+        let path = directory.map_or_else(|| name.to_owned(), |directory| directory.join(name));
         let flag = if directory.is_some() {
             "--result-dir"
         } else {
             "--result-filename"
         };
-        let not_writable = |path: &Path, source| ResultsError::NotWritable {
-            flag,
-            path: path.to_owned(),
-            source,
-            remedy: "choose a writable folder with --result-dir",
+        let not_writable = |path: &Path, source: io::Error| {
+            if source.kind() == io::ErrorKind::InvalidFilename {
+                return too_long(path, source);
+            }
+            ResultsError::NotWritable {
+                flag,
+                path: path.to_owned(),
+                source,
+                remedy: "choose a writable folder with --result-dir",
+            }
         };
         if let Some(directory) = directory {
             fs::create_dir_all(directory).map_err(|source| not_writable(directory, source))?;
@@ -89,12 +111,28 @@ impl ResultFile {
             // vLLM fails on this only after the run.
             fs::create_dir_all(folder).map_err(|source| not_writable(folder, source))?;
         }
+        check_output(&path)?;
         check_writable(&path).map_err(|source| not_writable(&path, source))?;
         Ok(Self {
             path,
             existing,
             links: Links::Follow,
         })
+    }
+
+    /// Checks that a file of the same name with another ending can be written beside the result.
+    ///
+    /// # Errors
+    ///
+    /// The name is too long.
+    pub fn check_beside(&self, ending: &str) -> Result<(), ResultsError> {
+        let path = self.path.with_extension(ending);
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                Err(too_long(&path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The same file, where its name is not the user's but one in a folder that may come from
@@ -114,7 +152,9 @@ impl ResultFile {
 
     /// True when writing the result replaces a file that is there now.
     pub fn replaces(&self) -> bool {
-        self.existing == Existing::Replace && self.path.is_file()
+        self.existing == Existing::Replace
+            && self.path.is_file()
+            && files::own(&self.path).is_none()
     }
 
     /// What happens to a file of this name.
@@ -147,14 +187,16 @@ impl ResultFile {
     /// Writes the result under its own name beside the file, in the current folder or among the
     /// system's temporary files: in the first of them that takes it.
     fn keep_elsewhere(&self, result: &VllmResult, details: Details<'_>) -> Option<PathBuf> {
-        let name = self.path.file_name()?;
+        let name = self.path.file_stem()?.to_string_lossy();
+        // The name itself may be why the result cannot be written.
+        let name = format!("{}.rescued.json", shortened(&name, LONGEST_RESCUED));
         let mut folders = vec![PathBuf::from("."), std::env::temp_dir()];
         // The folder of a device is none for results.
-        if !is_special(&self.path) {
+        if !is_special(&self.path) && files::own(&self.path).is_none() {
             folders.insert(0, folder_of(&self.path).to_owned());
         }
         folders.into_iter().find_map(|folder| {
-            let path = folder.join(name).with_extension("rescued.json");
+            let path = folder.join(&name);
             let written = write_new(&path, |out| {
                 result
                     .write_to(out, details)
@@ -188,10 +230,9 @@ impl ResultFile {
                            to follow it";
             return Err(ResultsError::format(&self.path, problem));
         }
-        let mut file = File::options()
-            .append(true)
-            .create(true)
-            .open(&self.path)
+        let open = || File::options().append(true).create(true).open(&self.path);
+        let mut file = files::own(&self.path)
+            .unwrap_or_else(open)
             .map_err(ResultsError::io("open", &self.path))?;
         let metadata = file
             .metadata()
