@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::atomic::{Links, write_atomically};
 use crate::duplicates::{Duplicate, take_duplicates};
-use crate::import::{ImportedRun, ReadError, read_result_summary};
+use crate::import::{ImportedRun, ReadError, read_whole_lines};
 use crate::{ExportForm, ResultsError};
 
 /// Maximum depth of folders that are searched below a results folder.
@@ -36,6 +36,8 @@ pub struct Aggregate {
     pub rows: Vec<Row>,
     /// Files that could not be read, with the reason.
     pub broken: Vec<ReadError>,
+    /// Files of several lines whose last line is cut off: their other runs are rows.
+    pub cut_off: Vec<ReadError>,
     /// Copies of runs that other files hold; they are in no row.
     pub duplicates: Vec<Duplicate>,
 }
@@ -108,9 +110,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
             }
             continue;
         }
-        let Some(name) = path.file_name().and_then(OsStr::to_str) else {
-            continue;
-        };
+        // A name that is not UTF-8 is one of a result as well.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.as_ref();
         // What a run was exported as is that run again.
         let exported = in_run_folder
             && (name == "schedule.json"
@@ -152,18 +154,19 @@ pub fn aggregate(files: &[PathBuf]) -> Aggregate {
 /// [`Aggregate::duplicates`]. Where file names alone do not distinguish the runs, `filename` holds
 /// the path below the folder that all of them share.
 pub fn aggregate_with(files: &[PathBuf], more: Vec<ImportedRun>) -> Aggregate {
-    let rows_of = |file: &PathBuf| -> Result<Vec<Row>, ReadError> {
-        Ok(read_result_summary(file)?
-            .into_iter()
-            .map(Row::of)
-            .collect())
+    let rows_of = |file: &PathBuf| -> Result<(Vec<Row>, Option<ReadError>), ReadError> {
+        let (runs, cut_off) = read_whole_lines(file)?;
+        Ok((runs.into_iter().map(Row::of).collect(), cut_off))
     };
     let results: Vec<_> = files.par_iter().map(rows_of).collect();
     let mut table = Aggregate::default();
     let mut columns = IndexSet::new();
     for result in results {
         match result {
-            Ok(rows) => table.rows.extend(rows),
+            Ok((rows, cut_off)) => {
+                table.rows.extend(rows);
+                table.cut_off.extend(cut_off);
+            }
             Err(error) => table.broken.push(error),
         }
     }
@@ -264,6 +267,14 @@ fn flatten(values: &mut IndexMap<String, Value>, name: &str, value: &Value) {
 }
 
 impl Aggregate {
+    /// The files that were read for the table or could not be.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        let rows = self.rows.iter().map(|row| row.run.file.as_path());
+        let copies = self.duplicates.iter().map(|copy| copy.file.as_path());
+        rows.chain(copies)
+            .chain(self.broken.iter().map(ReadError::path))
+    }
+
     /// Writes the table as CSV with a header line. Numbers are printed as Python prints them; what
     /// a run does not have stays empty.
     ///

@@ -139,6 +139,15 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        let (Self::Io { path, .. } | Self::NotJson { path, .. } | Self::Unknown { path, .. }) =
+            self;
+        path
+    }
+}
+
 /// Reads all runs of a result file, with their lists of single requests.
 ///
 /// # Errors
@@ -160,24 +169,46 @@ pub fn read_result_summary(path: &Path) -> Result<Vec<ImportedRun>, ReadError> {
 /// A top-level object with its values not yet parsed.
 type RawObject<'a> = IndexMap<String, &'a RawValue>;
 
+/// As [`read_result_summary`], but a last line that is cut off, as by a full disk, does not hide the
+/// lines before it: why it cannot be read is returned beside their runs.
+pub(crate) fn read_whole_lines(
+    path: &Path,
+) -> Result<(Vec<ImportedRun>, Option<ReadError>), ReadError> {
+    read_lines(path, false)
+}
+
 fn read(path: &Path, details: bool) -> Result<Vec<ImportedRun>, ReadError> {
+    match read_lines(path, details)? {
+        (runs, None) => Ok(runs),
+        (_, Some(cut_off)) => Err(cut_off),
+    }
+}
+
+fn read_lines(
+    path: &Path,
+    details: bool,
+) -> Result<(Vec<ImportedRun>, Option<ReadError>), ReadError> {
     let io = |source| ReadError::Io {
         path: path.to_owned(),
         source,
     };
     let text = text::decode(files::bytes(path, MAX_RESULT_BYTES).map_err(io)?);
-    let text = text.trim();
-    let mut runs = Vec::new();
-    match parse_document(text, details) {
+    let (mut runs, mut cut_off) = (Vec::new(), None);
+    match parse_document(text.trim(), details) {
         Ok(found) => runs = found,
         Err(whole) => {
             // Not one document: perhaps one per line, as with --append-result.
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let lines = text.lines().map(str::trim).zip(1..);
+            let mut lines = lines.filter(|(line, _)| !line.is_empty()).peekable();
+            while let Some((line, number)) = lines.next() {
                 match parse_document(line, details) {
                     Ok(mut found) => runs.append(&mut found),
                     // Of a file with one line the first message says more.
                     Err(_) if runs.is_empty() => return Err(whole.at(path)),
-                    Err(problem) => return Err(problem.at(path)),
+                    Err(problem @ Problem::NotJson(_)) if lines.peek().is_none() => {
+                        cut_off = Some(problem.on_line(number).at(path));
+                    }
+                    Err(problem) => return Err(problem.on_line(number).at(path)),
                 }
             }
         }
@@ -189,7 +220,7 @@ fn read(path: &Path, details: bool) -> Result<Vec<ImportedRun>, ReadError> {
         path.clone_into(&mut run.file);
         run.position = position;
     }
-    Ok(runs)
+    Ok((runs, cut_off))
 }
 
 /// Why a document is not a result, before the file is named.
@@ -199,6 +230,18 @@ enum Problem {
 }
 
 impl Problem {
+    /// The same with the line that it is on.
+    fn on_line(self, number: usize) -> Self {
+        match self {
+            Self::NotJson(problem) => {
+                // The parser counts the lines of the document, which is one.
+                let problem = problem.split(" at line").next().unwrap_or_default();
+                Self::NotJson(format!("line {number}: {problem}"))
+            }
+            other => other,
+        }
+    }
+
     fn at(self, path: &Path) -> ReadError {
         let path = path.to_owned();
         match self {

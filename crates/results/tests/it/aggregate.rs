@@ -188,3 +188,32 @@ fn an_imported_result_beside_its_source_counts_once() {
     assert!(table.duplicates[0].file.ends_with("imported/r1.json"));
     assert!(table.duplicates[0].of.ends_with("r1.json"));
 }
+
+/// A full disk cuts the last line of `--append-result`; what it holds before that is read.
+#[test]
+fn a_last_line_that_is_cut_off_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = r#"{"duration": 2.0, "completed": 3, "request_throughput": 1.5}"#;
+    put(
+        folder.path(),
+        "cut.jsonl",
+        &format!("{line}\n{line}\n{}", &line[..30]),
+    );
+    put(
+        folder.path(),
+        "middle.jsonl",
+        &format!("{line}\n{}\n{line}", &line[..30]),
+    );
+    let table = aggregate(&find_result_files(folder.path()).unwrap());
+    assert_eq!((table.rows.len(), table.cut_off.len()), (2, 1));
+    let problem = table.cut_off[0].to_string();
+    assert!(
+        problem.contains("cut.jsonl: not JSON: line 3: "),
+        "{problem}"
+    );
+    let problem = table.broken[0].to_string();
+    assert!(
+        problem.contains("middle.jsonl: not JSON: line 2: "),
+        "{problem}"
+    );
+}
