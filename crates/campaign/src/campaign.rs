@@ -61,6 +61,8 @@ pub struct Campaign {
     pub after_command: Option<Work>,
     /// Empty the server's caches before each run.
     pub reset_caches: bool,
+    /// What the files that describe it leave in doubt.
+    pub notes: Vec<String>,
 }
 
 /// A server that the campaign starts.
@@ -160,10 +162,10 @@ impl Campaign {
         Ok(())
     }
 
-    /// What to tell the user about runs that send to another address than the server that is started
+    /// Its notes, and what to tell the user about runs that send to another address than the server that is started
     /// for them listens at: right where something forwards to it, else nothing answers.
     pub fn address_notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = Vec::new();
+        let mut notes: Vec<String> = self.notes.clone();
         for cell in &self.cells {
             let Some(served_at) = &cell.served_at else {
                 continue;

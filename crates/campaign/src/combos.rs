@@ -85,6 +85,7 @@ pub(crate) fn campaign(
         fail_fast: options.fail_fast,
         after_command: None,
         reset_caches: false,
+        notes: Vec::new(),
     };
     campaign.check()?;
     Ok(campaign)

@@ -1,11 +1,12 @@
 //! The experiment file: any flag of `run` as a list.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 use rand::seq::SliceRandom;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::campaign::{
     Campaign, Cell, Form, Warmup, cell_name, cell_seed, check_count, file_part, in_repeat,
@@ -76,6 +77,7 @@ pub(crate) fn campaign(
         fail_fast: options.fail_fast,
         after_command: None,
         reset_caches: false,
+        notes: Vec::new(),
     };
     campaign.check()?;
     Ok(campaign)
@@ -200,14 +202,17 @@ fn shuffle_seed(keys: &mut Keys<'_>, path: &Path) -> Result<Option<u64>, Campaig
 }
 
 /// Each row with each combination. A row is the most explicit, so that it wins over lists and fixed
-/// values alike.
+/// values alike; where it sets what a list varies, the combinations that only differ in that are one run.
 fn with_rows(combinations: &[Combination], rows: Option<&[Combination]>) -> Vec<Combination> {
     let mut settings = Vec::new();
     for row in rows.unwrap_or(&[Combination::new()]) {
+        let mut known = HashSet::new();
         for combination in combinations {
             let mut all = combination.clone();
             all.extend(row.clone());
-            settings.push(all);
+            if known.insert(json!(all).to_string()) {
+                settings.push(all);
+            }
         }
     }
     settings

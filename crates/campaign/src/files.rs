@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use inferometer_core::names;
 use inferometer_os::files::{self, SMALL_FILE};
-use inferometer_results::{parse_yaml, unquoted_cell};
+use inferometer_results::{json_duplicate, parse_yaml_strict, unquoted_cell, with_exact_integers};
 use serde_json::{Map, Value};
 
 use crate::error::CampaignError;
@@ -13,8 +13,16 @@ use crate::journal::JOURNAL_NAME;
 use inferometer_core::suggest::hint;
 
 /// Reads a YAML, TOML or JSON file, by its extension; anything else is read as YAML, of which
-/// JSON is a part.
+/// JSON is a part. A key that is set twice is refused.
 pub(crate) fn document(path: &Path) -> Result<Value, CampaignError> {
+    match document_with_note(path)? {
+        (value, None) => Ok(value),
+        (_, Some(problem)) => Err(CampaignError::file(path, problem)),
+    }
+}
+
+/// The same, where a key that a JSON file sets twice is only noted: Python keeps the last value.
+pub(crate) fn document_with_note(path: &Path) -> Result<(Value, Option<String>), CampaignError> {
     let text = files::text(path, SMALL_FILE).map_err(CampaignError::io("read", path))?;
     // Editors on Windows put a byte-order mark in front.
     let text = text.trim_start_matches('\u{feff}');
@@ -23,13 +31,15 @@ pub(crate) fn document(path: &Path) -> Result<Value, CampaignError> {
         .and_then(|extension| extension.to_str())
         .unwrap_or_default();
     match extension {
-        "toml" => {
-            toml::from_str(text).map_err(|error| CampaignError::file(path, error.to_string()))
-        }
-        "json" => {
-            serde_json::from_str(text).map_err(|error| CampaignError::file(path, error.to_string()))
-        }
-        _ => parse_yaml(text).map_err(|error| CampaignError::file(path, error)),
+        "toml" => toml::from_str(text)
+            .map(|value| (value, None))
+            .map_err(|error| CampaignError::file(path, error.to_string())),
+        "json" => serde_json::from_str(&with_exact_integers(text))
+            .map(|value| (value, json_duplicate(text)))
+            .map_err(|error| CampaignError::file(path, error.to_string())),
+        _ => parse_yaml_strict(text)
+            .map(|value| (value, None))
+            .map_err(|error| CampaignError::file(path, error)),
     }
 }
 

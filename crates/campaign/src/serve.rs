@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup, check_count, file_part};
 use crate::error::CampaignError;
-use crate::files::document;
+use crate::files::document_with_note;
 use crate::flag_table::text;
 use crate::flags::override_parameter;
 use crate::stop_rules::StopRules;
@@ -22,6 +22,9 @@ use crate::work::Work;
 
 /// Key under which vLLM keeps the name of a combination.
 const NAME_KEY: &str = "_benchmark_name";
+
+/// Longest name of a combination's folder; longer ones end in a hash.
+const LONGEST_FOLDER: usize = 255;
 
 /// The flags of vLLM's sweep.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +73,9 @@ pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError>
     if options.num_runs == 0 {
         return Err(CampaignError::setting("--num-runs 0: expected at least 1"));
     }
-    let serve_params = parameters(options.serve_params.as_deref())?;
-    let bench_params = parameters(options.bench_params.as_deref())?;
+    let mut notes = Vec::new();
+    let serve_params = parameters(options.serve_params.as_deref(), &mut notes)?;
+    let bench_params = parameters(options.bench_params.as_deref(), &mut notes)?;
     let links = links(&options.link_vars)?;
     let mut servers = Vec::new();
     let mut cells = Vec::new();
@@ -122,6 +126,7 @@ pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError>
         after_command: after_command
             .filter(|command| !command.is_empty())
             .map(Work::Theirs),
+        notes,
     };
     campaign.check()?;
     register_secrets(&campaign);
@@ -234,7 +239,12 @@ fn folder_name(serve: &str, bench: &str) -> String {
         .into_iter()
         .flatten()
         .collect();
-    parts.join("-")
+    let name = parts.join("-");
+    // Both names may be the longest that a file name takes.
+    if name.len() <= LONGEST_FOLDER {
+        return name;
+    }
+    file_part(&name)
 }
 
 fn name_of(combination: &Combination) -> String {
@@ -274,7 +284,10 @@ fn words_or_none(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
 
 /// A JSON file with a list of objects, or an object of them by name. Without a file there is one
 /// combination, which changes nothing.
-fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
+fn parameters(
+    path: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Combination>, CampaignError> {
     let Some(path) = path else {
         return Ok(vec![Combination::new()]);
     };
@@ -284,7 +297,12 @@ fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
             "expected a list of objects, or an object of objects by name",
         )
     };
-    let list: Vec<Combination> = match document(path)? {
+    let (value, duplicate) = document_with_note(path)?;
+    notes.extend(duplicate.map(|problem| {
+        let path = path.display();
+        format!("{path}: {problem}; the last value counts, as in vLLM")
+    }));
+    let list: Vec<Combination> = match value {
         Value::Array(list) => list
             .into_iter()
             .map(|item| {

@@ -61,4 +61,4 @@ pub use vllm::{
     VllmGeneration, VllmHeader, VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode,
     VllmStat, metadata_clash, percentile_word, pytorch_records, result_file_name, write_pytorch,
 };
-pub use yaml::parse_yaml;
+pub use yaml::{json_duplicate, parse_yaml, parse_yaml_strict, with_exact_integers};

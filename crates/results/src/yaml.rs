@@ -3,6 +3,8 @@
 //! PyYAML follows YAML 1.1, and the YAML crate used here follows 1.2: what a plain `yes`, `010` or
 //! `1_000` means differs.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
@@ -23,6 +25,89 @@ pub fn parse_yaml(text: &str) -> Result<Value, String> {
     check_depth(text)?;
     let node: Node = yaml_serde::from_str(text).map_err(|error| error.to_string())?;
     Ok(node.into_value(text))
+}
+
+/// As [`parse_yaml`], but a key that is set twice is refused, as the YAML specification asks. (PyYAML keeps
+/// the last value without a word.)
+///
+/// # Errors
+///
+/// As [`parse_yaml`], and for a key that a map sets twice, with its lines.
+pub fn parse_yaml_strict(text: &str) -> Result<Value, String> {
+    let value = parse_yaml(text)?;
+    let twice = yaml_serde::from_str::<Node>(text.trim_start_matches('\u{feff}'))
+        .ok()
+        .and_then(|node| node.duplicate());
+    twice.map_or(Ok(value), |key| Err(set_twice(text, &key)))
+}
+
+/// A sentence about a key that an object of a JSON document sets twice, if there is one. Readers of JSON
+/// keep the last value without a word.
+pub fn json_duplicate(text: &str) -> Option<String> {
+    let key = serde_json::from_str::<Node>(text).ok()?.duplicate()?;
+    Some(set_twice(text, &key))
+}
+
+fn set_twice(text: &str, key: &str) -> String {
+    let quotes = ['"', '\''];
+    let sets = |line: &str| {
+        line.match_indices(key).any(|(at, _)| {
+            let before = line[..at].trim_end_matches(quotes).trim_end();
+            let after = line[at + key.len()..].trim_start_matches(quotes);
+            (before.is_empty() || before.ends_with(['-', '{', ',']))
+                && after.trim_start().starts_with(':')
+        })
+    };
+    let lines = text.lines().zip(1..).filter(|(line, _)| sets(line));
+    let lines: Vec<String> = lines.map(|(_, number)| number.to_string()).collect();
+    let at = match lines.as_slice() {
+        [] => String::new(),
+        [one] => format!("line {one}: "),
+        many => format!("lines {}: ", many.join(" and ")),
+    };
+    format!("{at}the key {key:?} is set twice: remove one of them")
+}
+
+/// A JSON document with quotes around whole numbers that a reader would round, so that they are passed
+/// on as they are written.
+pub fn with_exact_integers(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let (mut copied, mut at) = (0, 0);
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| {
+                    byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
+                };
+                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                let number = &text[at..at + length];
+                let is_whole = number
+                    .bytes()
+                    .skip(usize::from(number.starts_with('-')))
+                    .all(|byte| byte.is_ascii_digit());
+                if is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    out.push_str(&text[copied..at]);
+                    out.push_str(&format!("\"{number}\""));
+                    copied = at + length;
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
 }
 
 /// Refuses deep nesting before the parser sees it.
@@ -60,6 +145,7 @@ fn check_depth(text: &str) -> Result<(), String> {
 }
 
 /// A value as the crate reads it.
+#[derive(Clone)]
 enum Node {
     Null,
     Bool(bool),
@@ -101,6 +187,22 @@ impl Node {
                 }
                 Value::Object(map)
             }
+        }
+    }
+
+    /// A key that a map in this value sets twice.
+    fn duplicate(&self) -> Option<String> {
+        match self {
+            Self::List(items) => items.iter().find_map(Self::duplicate),
+            Self::Map(entries) => {
+                let mut known = HashSet::new();
+                entries.iter().find_map(|(key, value)| {
+                    let key = key.clone().into_key();
+                    let twice = !known.insert(key.clone()) && key != "<<";
+                    twice.then_some(key).or_else(|| value.duplicate())
+                })
+            }
+            _ => None,
         }
     }
 
@@ -369,6 +471,54 @@ mod tests {
             ("", json!(null)),
         ] {
             assert_eq!(parse_yaml(written).unwrap(), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_set_twice_is_refused_with_its_lines() {
+        for (written, expected) in [
+            (
+                "a: 1\nb: 2\na: 3\n",
+                "lines 1 and 3: the key \"a\" is set twice",
+            ),
+            (
+                "x:\n  - b: 1\n    c: 2\n    b: 3\n",
+                "lines 2 and 4: the key \"b\"",
+            ),
+            ("x: {a: 1, a: 2}", "line 1: the key \"a\""),
+        ] {
+            let error = parse_yaml_strict(written).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        for fine in [
+            "a: {b: 1}\nc: {b: 1}",
+            "x: &b {p: 1}\ny: {<<: *b, <<: *b, p: 2}",
+        ] {
+            parse_yaml_strict(fine).unwrap();
+        }
+        let text = "[{\"a\": 1},\n {\"b\": {\"a\": 1,\n \"a\": 2}}]";
+        assert!(
+            json_duplicate(text)
+                .unwrap()
+                .contains("the key \"a\" is set twice")
+        );
+        assert_eq!(json_duplicate("[{\"a\": 1}, {\"a\": 1}]"), None);
+    }
+
+    #[test]
+    fn whole_numbers_are_not_rounded() {
+        for (written, expected) in [
+            (
+                r#"{"a": 123456789012345678901234567890, "b": [-99999999999999999999]}"#,
+                r#"{"a": "123456789012345678901234567890", "b": ["-99999999999999999999"]}"#,
+            ),
+            (
+                r#"{"s": "1 \" 123456789012345678901234567890", "n": 18446744073709551615}"#,
+                r#"{"s": "1 \" 123456789012345678901234567890", "n": 18446744073709551615}"#,
+            ),
+            ("1e400 1.5 -3", "1e400 1.5 -3"),
+        ] {
+            assert_eq!(with_exact_integers(written), expected);
         }
     }
 

@@ -124,6 +124,9 @@ fn mistakes_in_the_file_are_named_with_what_was_meant() {
         );
     }
     assert!(campaign("combos.yaml", "").unwrap_err().contains("empty"));
+    let twice = format!("{COMBOS}\nmodel: other\n");
+    let error = campaign("combos.yaml", &twice).unwrap_err();
+    assert!(error.contains("the key \"model\" is set twice"), "{error}");
 }
 
 #[test]
@@ -141,8 +144,12 @@ rows:
 repeats: 2
 cooldown_seconds: 5
 ";
-    // The second row fixes what the grid varies, so that two of its cells coincide.
-    let error = campaign("e.yaml", text).unwrap_err();
+    // The second row fixes what the grid varies, so that two of its four cells are the other two.
+    let merged = campaign("e.yaml", text).unwrap();
+    assert_eq!(merged.cells.len(), 12);
+    // A row that is there twice is a mistake.
+    let twice = text.replace("rows:\n", "rows:\n  - {num_prompts: 10}\n");
+    let error = campaign("e.yaml", &twice).unwrap_err();
     assert!(error.contains("would both write"), "{error}");
     let campaign = campaign("e.yaml", &text.replace(", max_concurrency: 4", "")).unwrap();
     assert_eq!(campaign.cells.len(), 16);

@@ -124,6 +124,24 @@ fn another_address_than_the_servers_is_named() {
     }
 }
 
+/// Python keeps the last of two values, and every digit of a number.
+#[test]
+fn parameter_files_are_read_as_python_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twice.json");
+    let text = r#"[{"seed": 1, "seed": 123456789012345678901234567890}]"#;
+    std::fs::write(&file, text).unwrap();
+    let mut options = serve_options(folder.path());
+    options.bench_params = Some(file);
+    let campaign = serve_campaign(&options).unwrap();
+    let note = campaign.notes.concat();
+    assert!(note.contains("the key \"seed\" is set twice"), "{note}");
+    assert_eq!(
+        value_of(&campaign.cells[0].work, "seed").as_deref(),
+        Some("123456789012345678901234567890")
+    );
+}
+
 #[test]
 fn linked_parameters_keep_matching_combinations() {
     let folder = tempfile::tempdir().unwrap();
