@@ -167,7 +167,7 @@ impl FolderRun {
     /// # Errors
     ///
     /// A usage error when the place cannot be written to; a failure when writing fails.
-    pub fn save(&self, saving: &SavedResult) -> Result<PathBuf, Error> {
+    pub fn save(&self, saving: &SavedResult, observer: &dyn Observer) -> Result<PathBuf, Error> {
         let mut result = self.result()?;
         let folder = RunFolder::open(&self.folder).or_usage()?;
         let arrivals = self.spec.load.arrivals.as_ref();
@@ -178,10 +178,14 @@ impl FolderRun {
         }
         result.inferometer["written_from"] = "run folder".into();
         let (name, existing) = match &saving.name {
-            Some(name) => (name.display().to_string(), Existing::Replace),
-            None => (result_file_name(&result.header), Existing::Keep),
+            Some(name) => (name.clone(), Existing::Replace),
+            None => (result_file_name(&result.header).into(), Existing::Keep),
         };
         let file = ResultFile::prepare(saving.dir.as_deref(), &name, existing).or_usage()?;
+        if file.replaces() {
+            let shown = file.path().display();
+            observer.note(&format!("{shown} exists and will be replaced"));
+        }
         let details = vllm::details(saving.detailed, &self.records);
         let path = file.write(&result, details).or_failure()?;
         self.records.check().or_usage()?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use inferometer_core::{Nanos, Records, Schedule};
 use inferometer_engine as engine;
 use inferometer_results::{
-    Existing, Manifest, ResultFile, RunFolder, VllmHeader, VllmResult, result_file_name,
-    run_folder_name,
+    Existing, Manifest, ResultFile, RunFolder, VllmHeader, VllmResult, check_outputs,
+    result_file_name, run_folder_name,
 };
 
 use crate::error::{Error, OrError};
@@ -29,6 +29,7 @@ impl Places {
     /// Determines and checks the paths of a run that began at the local time `began`.
     pub(crate) fn prepare(
         saving: &SavingSettings,
+        spec: &RunSpec,
         header: &VllmHeader,
         began: Nanos,
         observer: &dyn Observer,
@@ -38,6 +39,12 @@ impl Places {
         } else {
             None
         };
+        if let Some(file) = result.as_ref().filter(|_| saving.save) {
+            // A default name is never that of a file that exists.
+            if file.existing() != Existing::Keep {
+                check_outputs(&[file.path()], spec.workload.files()).or_usage()?;
+            }
+        }
         if let Some(file) = result
             .as_ref()
             .filter(|file| saving.save && file.replaces())
@@ -71,15 +78,19 @@ impl Places {
 /// The result file that `saving` asks for.
 fn result_file(saving: &SavingSettings, header: &VllmHeader) -> Result<ResultFile, Error> {
     let (name, named) = match &saving.result_filename {
-        Some(name) => (name.display().to_string(), Existing::Replace),
-        None => (result_file_name(header), Existing::Keep),
+        Some(name) => (name.clone(), Existing::Replace),
+        None => (result_file_name(header).into(), Existing::Keep),
     };
     let existing = if saving.append {
         Existing::Append
     } else {
         named
     };
-    ResultFile::prepare(saving.result_dir.as_deref(), &name, existing).or_usage()
+    let file = ResultFile::prepare(saving.result_dir.as_deref(), &name, existing).or_usage()?;
+    sidecars::endings(saving)
+        .try_for_each(|ending| file.check_beside(ending))
+        .or_usage()?;
+    Ok(file)
 }
 
 /// Everything that is known about a finished run.

@@ -15,6 +15,26 @@ use crate::vllm;
 /// vLLM's variable: set to anything, it asks for `NAME.pytorch.json`.
 const PYTORCH: &str = "SAVE_TO_PYTORCH_BENCHMARK_FORMAT";
 
+/// Ending of the timeline page.
+const TIMELINE: &str = "timeline.html";
+/// Ending of the drawing of the lengths.
+const DATASET_STATS: &str = "dataset_stats.png";
+
+/// The endings of the requested files, in place of the result's.
+pub(crate) fn endings(saving: &SavingSettings) -> impl Iterator<Item = &'static str> {
+    let asked = [
+        (saving.timeline.is_some(), TIMELINE),
+        (saving.dataset_stats, DATASET_STATS),
+        (saving.save && asks_for_pytorch(), "pytorch.json"),
+    ];
+    let asked = asked.into_iter().filter(|(asked, _)| *asked);
+    asked.map(|(_, ending)| ending)
+}
+
+fn asks_for_pytorch() -> bool {
+    std::env::var_os(PYTORCH).is_some_and(|value| !value.is_empty())
+}
+
 /// Writes the requested files beside the result at `file`; returns their paths. With `keep` no
 /// existing file is replaced: the names get numbers.
 pub(crate) fn write(
@@ -28,7 +48,7 @@ pub(crate) fn write(
     if let Some(thresholds) = saving.timeline {
         let page = timeline_page(records, thresholds, Lang::En);
         written.push(store(
-            &file.with_extension("timeline.html"),
+            &file.with_extension(TIMELINE),
             page.as_bytes(),
             keep,
         )?);
@@ -38,14 +58,9 @@ pub(crate) fn write(
         records.visit(&mut |record| lengths.push((record.input_tokens(), record.output_tokens)));
         let picture =
             chart::to_png(&dataset_stats_figure(&lengths, Lang::En).to_svg(), 1.5).or_failure()?;
-        written.push(store(
-            &file.with_extension("dataset_stats.png"),
-            &picture,
-            keep,
-        )?);
+        written.push(store(&file.with_extension(DATASET_STATS), &picture, keep)?);
     }
-    let asked = std::env::var_os(PYTORCH).is_some_and(|value| !value.is_empty());
-    if saving.save && asked {
+    if saving.save && asks_for_pytorch() {
         let map = result.to_map(vllm::details(saving.detailed, records));
         let form = pytorch_records(&saving.vllm_arguments, &result.header.model_id, &map);
         written.push(write_pytorch(file, &form).or_failure()?);

@@ -135,7 +135,7 @@ pub fn simulate(
     let mut header = header(&spec, Identity::of_run(settings, &ready), began);
     settings.saving.exports.prepare()?;
     // File names have the time of day; the content must not depend on it.
-    let places = Places::prepare(&settings.saving, &header, began, observer)?;
+    let places = Places::prepare(&settings.saving, &spec, &header, began, observer)?;
     DATE.clone_into(&mut header.date);
     let facts = known_facts(settings, &ready, &body_digests(&ready));
     announce(settings, observer);

@@ -39,9 +39,16 @@ impl IntendedResult {
         header: &VllmHeader,
         manifest: &mut Manifest,
     ) -> Result<(), Error> {
+        // The run may be recovered from another working folder, but the manifest is text, which the
+        // path of this one may not be.
+        let path = std::path::absolute(file.path()).or_failure()?;
+        let is_text = path.to_str().is_some();
         let intended = Self {
-            // The run may be recovered from another working folder.
-            path: std::path::absolute(file.path()).or_failure()?,
+            path: if is_text {
+                path
+            } else {
+                file.path().to_owned()
+            },
             append: saving.append,
             keep: file.existing() == Existing::Keep,
             detailed: saving.detailed,
@@ -97,8 +104,7 @@ impl IntendedResult {
             (false, true) => Existing::Keep,
             (false, false) => Existing::Replace,
         };
-        let file =
-            ResultFile::prepare(None, &self.path.display().to_string(), existing).or_failure()?;
+        let file = ResultFile::prepare(None, &self.path, existing).or_failure()?;
         // A foreign folder may hold a link of that name.
         let file = if folder.is_some() {
             file.unnamed()

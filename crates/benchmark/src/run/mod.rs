@@ -166,7 +166,7 @@ impl Planned {
         introduce(settings, &ready, observer);
         let spec = RunSpec::of(settings);
         let header = header(&spec, Identity::of_run(settings, &ready), began);
-        let places = Places::prepare(&settings.saving, &header, began, observer)?;
+        let places = Places::prepare(&settings.saving, &spec, &header, began, observer)?;
         if settings.load.reset_prefix_cache {
             profiler::reset_prefix_cache(&ready.plan.wire)
                 .inspect_err(|_| drop(places.discard()))?;
@@ -188,8 +188,12 @@ impl Planned {
                 None => (None, None),
             };
         }
-        let mut manifest = manifest(settings, &ready, &spec, &facts)?;
-        announce_in_folder(settings, &ready, &places, &header, &mut manifest)?;
+        let manifest = manifest(settings, &ready, &spec, &facts)
+            .and_then(|mut manifest| {
+                announce_in_folder(settings, &ready, &places, &header, &mut manifest)?;
+                Ok(manifest)
+            })
+            .inspect_err(|_| drop(places.discard()))?;
         Ok(Self {
             ready,
             spec,

@@ -1,6 +1,6 @@
 //! The shape of the traffic: replay, conversations and structured output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use inferometer_workload::{DatasetSpec, WorkloadSettings};
@@ -74,6 +74,12 @@ pub struct WorkloadSpec {
 }
 
 impl WorkloadSpec {
+    /// The files that the workload is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let dataset = self.dataset.as_ref().and_then(|data| data.path.as_deref());
+        dataset.into_iter().chain(self.file.as_deref())
+    }
+
     /// The form in the manifest of what requests ask.
     pub(crate) fn of(workload: &WorkloadSettings, shapes: &ShapeSettings, token_ids: bool) -> Self {
         let WorkloadSettings {

@@ -1,9 +1,9 @@
 //! `inferometer aggregate`: a folder of results as one table.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use inferometer_campaign::{fold, folded_table, overview};
-use inferometer_results::{Aggregate, Links};
+use inferometer_campaign::{TableFiles, fold, folded_table, overview};
+use inferometer_results::Links;
 
 use super::collect::collect;
 use crate::args::AggregateArgs;
@@ -49,17 +49,19 @@ pub(crate) fn write_table(
             results.display()
         )));
     }
-    write_both(&table, target, links)?;
+    let groups = if per_run { Vec::new() } else { fold(&table) };
+    let has_repeats = groups.iter().any(|group| group.runs > 1);
+    let (files, note) = TableFiles::check(&table, target, links, has_repeats).or_usage()?;
+    output.note_if(note);
+    files.write(&table).or_usage()?;
     output.print_line(&format!(
         "{} runs from {} files: {} and .parquet",
         table.rows.len(),
         sources - table.broken.len() - table.duplicates.len(),
         target.display()
     ));
-    let groups = if per_run { Vec::new() } else { fold(&table) };
-    if groups.iter().any(|group| group.runs > 1) {
-        let path = repeats_path(target);
-        write_both(&folded_table(&groups), &path, Links::Replace)?;
+    if has_repeats {
+        let path = files.write_repeats(&folded_table(&groups)).or_usage()?;
         output.print_line(&format!(
             "{} settings, repeats folded into mean, standard deviation and 95 % interval: {} and .parquet",
             groups.len(),
@@ -74,28 +76,5 @@ pub(crate) fn write_table(
             if count == 1 { "file was" } else { "files were" }
         ));
     }
-    Ok(table.broken.len())
-}
-
-fn write_both(table: &Aggregate, path: &Path, links: Links) -> Result<(), Failure> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        std::fs::create_dir_all(folder).or_usage()?;
-    }
-    table.write_csv(path, links).or_usage()?;
-    table
-        .write_parquet(&path.with_extension("parquet"), Links::Replace)
-        .or_usage()
-}
-
-/// `aggregate_results.csv` → `aggregate_results_repeats.csv`.
-fn repeats_path(target: &Path) -> PathBuf {
-    let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = target
-        .extension()
-        .map(|extension| format!(".{}", extension.to_string_lossy()))
-        .unwrap_or_default();
-    target.with_file_name(format!("{stem}_repeats{extension}"))
+    Ok(table.broken.len() + table.cut_off.len())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use inferometer_benchmark::{Calibrated, Calibration, calibrate as fit};
+use inferometer_results::check_outputs;
 
 use super::report::NO_VIEW;
 use crate::args::CalibrateArgs;
@@ -21,6 +22,9 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
         num_blocks: args.num_blocks,
         chunked_prefill: !args.no_chunked_prefill,
     };
+    let outputs: Vec<_> = std::iter::once(&args.output).chain(&args.plot).collect();
+    let inputs = args.results.iter().chain(&args.check);
+    output.note_if(check_outputs(&outputs, inputs).or_usage()?);
     let Calibrated {
         preset,
         table,

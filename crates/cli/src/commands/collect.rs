@@ -38,6 +38,9 @@ pub(super) fn collect(paths: &[PathBuf], output: &Output) -> Result<(Aggregate, 
     let [files, folders] = [files, folders].map(|all| all.into_iter().collect::<Vec<_>>());
     let sources = files.len() + folders.len();
     let Collected { table, unreadable } = collect_runs(&files, &folders);
+    for problem in &table.cut_off {
+        output.warn(&format!("{problem}; the runs before it are read"));
+    }
     let broken = table.broken.iter().map(ToString::to_string);
     for problem in broken.chain(unreadable) {
         output.warn(&format!("left out: {problem}"));

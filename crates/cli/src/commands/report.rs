@@ -25,13 +25,15 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
         lang: args.lang,
         ..NO_VIEW
     };
-    let run = inferometer_benchmark::report(&args.run, exports, &Watch::new(output, view))?;
+    let watch = Watch::new(output, view);
+    let run = inferometer_benchmark::report(&args.run, exports, &watch)?;
     if args.save_result {
-        let path = run.save(&SavedResult {
+        let saved = SavedResult {
             detailed: args.save_detailed,
             dir: args.result_dir.clone(),
             name: args.result_filename.clone(),
-        })?;
+        };
+        let path = run.save(&saved, &watch)?;
         output.print_line(&format!("Result: {}", path.display()));
     }
     for file in &run.changed {

@@ -4,7 +4,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use inferometer_benchmark::check_threads;
 use inferometer_core::Secret;
+use inferometer_results::check_outputs;
 use inferometer_sim::{MetricNames, ReasoningKey, Server, SimSettings, TlsIdentity, start};
 use inferometer_workload::{HubSettings, Tokenizer};
 
@@ -16,6 +18,10 @@ use inferometer_terminal::Output;
 
 /// Serves until interrupted.
 pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
+    check_threads(args.threads)?;
+    let truth: Vec<_> = args.truth.iter().collect();
+    let inputs = [&args.tls_cert, &args.tls_key, &args.tls_client_ca];
+    output.note_if(check_outputs(&truth, inputs.into_iter().flatten()).or_usage()?);
     let server = start(settings(args)?).or_usage()?;
     output.print_line(&format!(
         "simulator ready: {} (truth log: {}/truth, Ctrl-C to stop)",

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use inferometer_benchmark::offline;
+use inferometer_benchmark::{RunSpec, offline};
 use inferometer_report::{Lang, dataset_stats_figure};
+use inferometer_results::check_outputs;
 use inferometer_workload::{Bundle, BundleReader, BundleWriter};
 use serde_json::{Map, Value, json};
 
@@ -44,6 +45,8 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
         view,
         ..
     } = RunSettings::resolve(run)?;
+    let inputs = RunSpec::of(&settings).workload;
+    output.note_if(check_outputs(&[&path], inputs.files()).or_usage()?);
     let about = Map::from_iter([
         ("inferometer".to_owned(), env!("CARGO_PKG_VERSION").into()),
         (
@@ -90,6 +93,7 @@ fn show(args: &ShowArgs, output: &Output) -> Result<Exit, Failure> {
     let (bundle, sha256) = reader.finish().or_usage()?;
     output.print(&describe(&bundle, &counts, &sha256));
     if let Some(path) = &args.html {
+        output.note_if(check_outputs(&[path], [&args.file]).or_usage()?);
         std::fs::write(path, page(&bundle, &counts, &sha256))
             .map_err(|error| Failure::usage(format!("--html {}: {error}", path.display())))?;
         output.note(&format!("wrote {}", path.display()));
