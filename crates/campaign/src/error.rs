@@ -17,6 +17,19 @@ pub enum CampaignError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Another sweep is still running in the folder.
+    #[error(
+        "{}: another sweep is still running in this folder{}; wait until it ends, stop it with Ctrl-C or SIGTERM, or \
+         choose another --output-dir",
+        path.display(),
+        process.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process of that sweep, if known.
+        process: Option<u32>,
+    },
     /// A file whose content is invalid.
     #[error("{}: {problem}", path.display())]
     File {

@@ -12,6 +12,7 @@ use inferometer_results::Tool;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Campaign, Cell};
+use crate::claim::Claim;
 use crate::error::CampaignError;
 
 /// Version of the layout of `campaign.json`.
@@ -109,11 +110,13 @@ pub enum Start {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
+    /// `None` for the journal of an earlier campaign, which is only read.
+    claim: Option<Claim>,
     state: State,
 }
 
 impl Journal {
-    /// Starts a campaign or resumes one. `created` is the present time, RFC 3339.
+    /// Starts a campaign or resumes one, in its folder that is claimed. `created` is the present time, RFC 3339.
     ///
     /// Resuming needs a journal whose finished cells have the same settings as those of
     /// `campaign`.
@@ -121,8 +124,13 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// A journal that cannot be read or written, that is in use, or whose finished cells differ.
-    pub fn begin(campaign: &Campaign, start: Start, created: &str) -> Result<Self, CampaignError> {
+    /// A journal that cannot be read or written, or whose finished cells differ.
+    pub fn begin(
+        campaign: &Campaign,
+        claim: Claim,
+        start: Start,
+        created: &str,
+    ) -> Result<Self, CampaignError> {
         let path = campaign.output.join(JOURNAL_NAME);
         let mut journal = match start {
             Start::Resume => Self::resume(campaign, path)?,
@@ -135,17 +143,20 @@ impl Journal {
                     created: created.to_owned(),
                     ..State::default()
                 };
-                Self { path, state }
+                Self {
+                    path,
+                    claim: None,
+                    state,
+                }
             }
         };
+        journal.claim = Some(claim);
         journal.state.cells = campaign
             .cells
             .iter()
             .map(|cell| journal.state_of(campaign, cell))
             .collect();
         journal.state.settings_sha256 = campaign.settings_sha256();
-        fs::create_dir_all(&campaign.output)
-            .map_err(CampaignError::io("create", &campaign.output))?;
         journal.save()?;
         Ok(journal)
     }
@@ -182,7 +193,11 @@ impl Journal {
                 }
             }
         }
-        Ok(Self { path, state })
+        Ok(Self {
+            path,
+            claim: None,
+            state,
+        })
     }
 
     /// The journal of an earlier campaign in the same folder, if that was started, can be read, and

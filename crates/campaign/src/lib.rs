@@ -9,6 +9,7 @@
 //! a child process is started, and in the journal.
 
 mod campaign;
+mod claim;
 mod combos;
 mod error;
 pub mod estimate;
@@ -42,6 +43,7 @@ mod world;
 use std::path::Path;
 
 pub use campaign::{Campaign, Cell, Form, ServerSpec, Warmup};
+pub use claim::Claim;
 pub use error::CampaignError;
 pub use execute::{check_servers, execute};
 pub use files::{line_of_flag, read_table, result_files};

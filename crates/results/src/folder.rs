@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use inferometer_core::{Nanos, Record, Records, Schedule, hex};
 use inferometer_os::files::{self, SMALL_FILE};
 use sha2::{Digest, Sha256};
 
-use crate::atomic::{Links, write_atomically};
+use crate::atomic::{Links, shortened, write_atomically};
 use crate::manifest::Manifest;
-use crate::{ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
+use crate::{FolderLock, ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
 
 /// Largest schedule that is read: 80 million requests at 13 digits each.
 const MAX_SCHEDULE: u64 = 4 * SMALL_FILE;
@@ -33,7 +32,7 @@ const MAX_SCHEDULE: u64 = 4 * SMALL_FILE;
 pub struct RunFolder {
     path: PathBuf,
     /// Locked for as long as this process writes here.
-    lock: Option<Arc<File>>,
+    lock: Option<FolderLock>,
 }
 
 impl RunFolder {
@@ -63,7 +62,7 @@ impl RunFolder {
                     crate::atomic::check_writable(&path.join("manifest.json"))
                         .map_err(|source| not_writable(&path, source))?;
                     // A folder that was just created is nobody else's.
-                    let lock = lock(&path).ok().flatten().map(Arc::new);
+                    let lock = FolderLock::take(&path).ok();
                     return Ok(Self { path, lock });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 10_000 => {}
@@ -105,15 +104,15 @@ impl RunFolder {
 
     /// Locks the folder for this process alone.
     ///
-    /// The lock is on the folder itself (`flock`), so that it leaves no file and ends with its
-    /// process. On a file system without locks this does nothing.
-    ///
     /// # Errors
     ///
     /// [`ResultsError::InUse`] while another process still writes in it.
     pub fn claim(&mut self) -> Result<(), ResultsError> {
         if self.lock.is_none() {
-            self.lock = lock(&self.path)?.map(Arc::new);
+            let lock = FolderLock::take(&self.path);
+            self.lock = Some(lock.map_err(|_| ResultsError::InUse {
+                path: self.path.clone(),
+            })?);
         }
         Ok(())
     }
@@ -403,21 +402,6 @@ pub struct Recovered {
     pub truncated: bool,
 }
 
-/// Locks the folder at `path`; `None` where the file system has no locks, and an error while another
-/// process holds it.
-fn lock(path: &Path) -> Result<Option<File>, ResultsError> {
-    let Ok(folder) = File::open(path) else {
-        return Ok(None);
-    };
-    match folder.try_lock() {
-        Ok(()) => Ok(Some(folder)),
-        Err(TryLockError::WouldBlock) => Err(ResultsError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
-}
-
 /// The default name of a run folder: local date and time, then the label.
 pub fn run_folder_name(started_wall: Nanos, label: Option<&str>) -> String {
     let date = crate::dates::vllm_date(started_wall);
@@ -427,7 +411,8 @@ pub fn run_folder_name(started_wall: Nanos, label: Option<&str>) -> String {
     }
 }
 
-/// `text` with `_` for characters that are special to file systems or shells; at most 100 characters.
+/// `text` with `_` for characters that are special to file systems or shells; at most 100 characters
+/// and 200 bytes, which leaves room for the date and a number.
 fn plain_name(text: &str) -> String {
     let name: String = text
         .chars()
@@ -440,7 +425,7 @@ fn plain_name(text: &str) -> String {
         })
         .take(100)
         .collect();
-    name.trim_start_matches('.').to_owned()
+    shortened(name.trim_start_matches('.'), 200).to_owned()
 }
 
 fn with_unfinished(logged: Vec<Record>, schedule: &Schedule) -> Vec<Record> {

@@ -22,6 +22,7 @@ mod export;
 mod folder;
 mod import;
 mod json_stream;
+mod lock;
 mod log;
 mod manifest;
 mod outputs;
@@ -48,6 +49,7 @@ pub use folder::{ChangedFile, Recovered, RunFolder, run_folder_name};
 pub use import::{
     ImportedRun, MAX_RESULT_BYTES, ReadError, Source, VllmEra, read_result, read_result_summary,
 };
+pub use lock::{FolderLock, LockedBy};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
 pub use manifest::{
     MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadDigest,

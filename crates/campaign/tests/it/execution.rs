@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use inferometer_campaign::{
-    Campaign, CampaignError, Identity, Journal, ServeOptions, Start, Status, SweepOptions, Tally,
-    check_servers, execute, fold, result_files, serve_campaign, write_summaries,
+    Campaign, CampaignError, Claim, Identity, Journal, ServeOptions, Start, Status, SweepOptions,
+    Tally, check_servers, execute, fold, result_files, serve_campaign, write_summaries,
 };
 use inferometer_results::{Aggregate, aggregate};
 use serde_json::Value;
@@ -23,15 +23,38 @@ fn combos(folder: &Path) -> Campaign {
     campaign_of(folder, "combos.yaml", COMBOS, SweepOptions::default()).unwrap()
 }
 
+fn begin(campaign: &Campaign, start: Start) -> Result<Journal, CampaignError> {
+    Journal::begin(campaign, Claim::take(campaign, start)?, start, "now")
+}
+
 fn run_all(
     campaign: &Campaign,
     start: Start,
     world: &mut Fake,
 ) -> Result<(Tally, Journal), CampaignError> {
-    let mut journal = Journal::begin(campaign, start, "now")?;
+    let mut journal = begin(campaign, start)?;
     check_servers(campaign, &mut journal, world)?;
     let tally = execute(campaign, &mut journal, world, &mut |_| {})?;
     Ok((tally, journal))
+}
+
+#[test]
+fn a_folder_belongs_to_one_sweep_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let campaign = combos(folder.path());
+    let running = begin(&campaign, Start::Fresh).unwrap();
+    for start in [Start::Fresh, Start::Overwrite, Start::Resume] {
+        let error = begin(&campaign, start).unwrap_err();
+        assert!(matches!(error, CampaignError::InUse { .. }), "{error}");
+        let (error, id) = (error.to_string(), std::process::id().to_string());
+        assert!(error.contains("results: another sweep"), "{error}");
+        assert!(
+            error.contains(&id) || !Path::new("/proc/locks").exists(),
+            "{error}"
+        );
+    }
+    drop(running);
+    begin(&campaign, Start::Fresh).unwrap();
 }
 
 /// The table of a folder of results, without the date.
@@ -114,6 +137,7 @@ fn a_failed_cell_is_reported_and_the_others_continue() {
         .path()
         .join("results/bench_io16x8_mc2_np20.failure.json");
     assert!(fs::read_to_string(&failure).unwrap().contains("it broke"));
+    drop(journal);
     // Resuming tries the failed ones again, and their failure is forgotten.
     let (tally, journal) = run_all(&campaign, Start::Resume, &mut Fake::default()).unwrap();
     assert_eq!(
@@ -162,7 +186,7 @@ fn results_are_not_overwritten_by_accident() {
     assert_eq!((tally.done, tally.earlier), (6, 0));
     // A campaign that never started a run, because there was no server, does not block another.
     let unstarted = tempfile::tempdir().unwrap();
-    Journal::begin(&combos(unstarted.path()), Start::Fresh, "now").unwrap();
+    begin(&combos(unstarted.path()), Start::Fresh).unwrap();
     run_all(
         &combos(unstarted.path()),
         Start::Fresh,
@@ -366,6 +390,7 @@ fn a_server_that_does_not_start_costs_its_own_cells_only() {
     let (tally, journal) = run_all(&campaign, Start::Fresh, &mut world).unwrap();
     assert_eq!((tally.done, tally.failed), (2, 2));
     assert_eq!(journal.cells()[0].reason.as_deref(), Some("out of memory"));
+    drop(journal);
     // Everything of b is done: its server is not started again.
     let mut world = Fake::default();
     run_all(&campaign, Start::Resume, &mut world).unwrap();

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use inferometer_campaign::{Campaign, Journal, ServeOptions, Start, SweepOptions, serve_campaign};
+use inferometer_campaign::{
+    Campaign, Claim, Journal, ServeOptions, Start, SweepOptions, serve_campaign,
+};
 use serde_json::{Map, Value, json};
 
 use crate::world::campaign_of;
@@ -186,7 +188,8 @@ fn a_journal_of_an_earlier_version_is_resumed() {
             });
             let file = campaign.output.join("campaign.json");
             fs::write(file, journal.to_string()).unwrap();
-            let journal = Journal::begin(&campaign, Start::Resume, "now").unwrap();
+            let claim = Claim::take(&campaign, Start::Resume).unwrap();
+            let journal = Journal::begin(&campaign, claim, Start::Resume, "now").unwrap();
             let all_done = (0..campaign.cells.len()).all(|index| journal.is_done(index));
             assert!(all_done, "{name}");
         }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use inferometer_campaign::{
-    Campaign, Identity, Journal, Start, SweepOptions, Tally, check_servers, execute, prepare_rerun,
+    Campaign, Claim, Identity, Journal, Start, SweepOptions, Tally, check_servers, execute,
+    prepare_rerun,
 };
 
 use crate::world::{Fake, Fate, campaign_of};
@@ -20,8 +21,9 @@ fn campaign(folder: &Path, text: &str) -> Campaign {
 }
 
 fn again(campaign: &Campaign, world: &mut Fake, stamp: &str) -> (Tally, Option<String>) {
-    let (start, note) = prepare_rerun(campaign, world, stamp).unwrap();
-    let mut journal = Journal::begin(campaign, start, "then").unwrap();
+    let claim = Claim::take(campaign, Start::Fresh).unwrap();
+    let (start, note) = prepare_rerun(campaign, &claim, world, stamp).unwrap();
+    let mut journal = Journal::begin(campaign, claim, start, "then").unwrap();
     check_servers(campaign, &mut journal, world).unwrap();
     (
         execute(campaign, &mut journal, world, &mut |_| {}).unwrap(),
@@ -119,7 +121,8 @@ fn results_of_unknown_origin_are_neither_kept_nor_lost() {
     let name = campaign.cells[1].result.clone();
     fs::create_dir_all(&campaign.output).unwrap();
     fs::write(campaign.output.join(&name), "of another script").unwrap();
-    let (start, _) = prepare_rerun(&campaign, &mut Fake::default(), "2").unwrap();
+    let claim = Claim::take(&campaign, Start::Fresh).unwrap();
+    let (start, _) = prepare_rerun(&campaign, &claim, &mut Fake::default(), "2").unwrap();
     assert_eq!(start, Start::Fresh);
     assert_eq!(
         fs::read_to_string(folder.path().join("results-2").join(name)).unwrap(),

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use inferometer_benchmark::check_threads;
 use inferometer_campaign::{
-    Campaign, CurrentLog, Form, Journal, ProcessRunner, ProcessSettings, Start, Tally,
+    Campaign, Claim, CurrentLog, Form, Journal, ProcessRunner, ProcessSettings, Start, Tally,
     check_servers, execute, left_servers, prepare_rerun, words, write_summaries,
 };
 use inferometer_core::Secret;
@@ -45,16 +46,17 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         server_ready_timeout: Duration::from_secs(args.server_ready_timeout),
         ui: args.ui.into(),
     };
+    let claim = Claim::take(&campaign, settings.start).or_usage()?;
     if args.again {
         let mut runner = process_runner(&settings, Links::default())?;
         let stamp = vllm_date(clock::wall());
-        let (start, note) = prepare_rerun(&campaign, &mut runner, &stamp).or_usage()?;
+        let (start, note) = prepare_rerun(&campaign, &claim, &mut runner, &stamp).or_usage()?;
         settings.start = start;
         if let Some(note) = note {
             output.note(&note);
         }
     }
-    let (tally, journal) = execute_campaign(&campaign, &settings, output)?;
+    let (tally, journal) = execute_campaign(&campaign, claim, &settings, output)?;
     output.print(&words::conclusion(&campaign, &tally, &journal));
     let good = tally.failed == 0 && tally.pending == 0;
     if !good {
@@ -96,9 +98,11 @@ pub(crate) struct Links {
 /// Executes a campaign with child processes of this program, and shows its progress.
 pub(crate) fn execute_campaign(
     campaign: &Campaign,
+    claim: Claim,
     settings: &ExecutionSettings,
     output: &Output,
 ) -> Result<(Tally, Journal), Failure> {
+    check_threads(0)?;
     name_left_servers(output);
     let interrupts = Arc::new(AtomicUsize::new(0));
     let _counting = count_interrupts(Arc::clone(&interrupts), output).or_failure()?;
@@ -111,7 +115,7 @@ pub(crate) fn execute_campaign(
     };
     let mut runner = process_runner(settings, links)?;
     let now = rfc3339(clock::wall());
-    let mut journal = Journal::begin(campaign, settings.start, &now).or_usage()?;
+    let mut journal = Journal::begin(campaign, claim, settings.start, &now).or_usage()?;
     output.print(&words::plan(campaign, Some(&journal)));
     check_servers(campaign, &mut journal, &mut runner).or_usage()?;
     let sources = Sources {

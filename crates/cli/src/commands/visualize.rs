@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use inferometer_benchmark::{add_details, read_details};
 use inferometer_campaign::{
-    FlagTable, Start, SweepOptions, read_table, result_files, sweep_campaign,
+    Claim, FlagTable, Start, SweepOptions, read_table, result_files, sweep_campaign,
 };
 use inferometer_report::chart::{Figure, to_png};
 use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use inferometer_results::{Links, find_run_folders, write_in_folder};
+use inferometer_results::{Links, check_outputs, find_run_folders, write_in_folder};
 use inferometer_sim::{SimSettings, start};
 use inferometer_workload::{BUILTIN, Tokenizer};
 
@@ -48,27 +48,18 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
         ))
     })?;
     let all = args.all || !(args.throughput || args.latency || args.interactive || args.report);
-    let mut written = Vec::new();
+    let mut files: Vec<(&str, Vec<u8>)> = Vec::new();
     if all || args.throughput {
-        written.extend(write_figure(
-            folder,
-            "throughput_analysis",
-            &throughput_figure(&runs, lang),
-        )?);
+        let names = ["throughput_analysis.png", "throughput_analysis.svg"];
+        files.extend(drawn(names, &throughput_figure(&runs, lang))?);
     }
     if all || args.latency {
-        written.extend(write_figure(
-            folder,
-            "latency_analysis",
-            &latency_figure(&runs, lang),
-        )?);
+        let names = ["latency_analysis.png", "latency_analysis.svg"];
+        files.extend(drawn(names, &latency_figure(&runs, lang))?);
     }
     if all || args.interactive {
-        written.push(write(
-            folder,
-            "interactive_dashboard.html",
-            dashboard(&runs, lang).as_bytes(),
-        )?);
+        let page = dashboard(&runs, lang).into_bytes();
+        files.push(("interactive_dashboard.html", page));
     }
     if all || args.report {
         for (name, format) in [
@@ -76,9 +67,16 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
             ("performance_report.md", ReportFormat::Markdown),
         ] {
             let text = performance_report(&runs, &RatingScale::default(), lang, format);
-            written.push(write(folder, name, text.as_bytes())?);
+            files.push((name, text.into_bytes()));
         }
     }
+    let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
+    let inputs = args.runs.iter().chain([&args.csv]);
+    output.note_if(check_outputs(&paths, inputs).or_usage()?);
+    let written = files
+        .iter()
+        .map(|(name, content)| write(folder, name, content))
+        .collect::<Result<Vec<_>, _>>()?;
     output.print_line(&format!(
         "{} runs from {source} ({detailed} with per-request data):",
         runs.len()
@@ -153,13 +151,11 @@ fn from_runs(paths: &[PathBuf], output: &Output) -> Result<Drawn, Failure> {
     })
 }
 
-fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2], Failure> {
+fn drawn<'a>(names: [&'a str; 2], figure: &Figure) -> Result<[(&'a str, Vec<u8>); 2], Failure> {
     let svg = figure.to_svg();
     let png = to_png(&svg, PNG_SCALE).or_failure()?;
-    Ok([
-        write(folder, &format!("{name}.png"), &png)?,
-        write(folder, &format!("{name}.svg"), svg.as_bytes())?,
-    ])
+    let [png_name, svg_name] = names;
+    Ok([(png_name, png), (svg_name, svg.into_bytes())])
 }
 
 fn write(folder: &Path, name: &str, content: &[u8]) -> Result<String, Failure> {
@@ -212,7 +208,8 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<PathBuf, Failure> {
         server_ready_timeout: Duration::ZERO,
         ui: View::Bar,
     };
-    let (tally, _) = sweep::execute_campaign(&campaign, &settings, output)?;
+    let claim = Claim::take(&campaign, settings.start).or_usage()?;
+    let (tally, _) = sweep::execute_campaign(&campaign, claim, &settings, output)?;
     sim::stop(server)?;
     if tally.interrupted {
         return Err(Failure::interrupted("the demo was stopped"));
