@@ -85,10 +85,14 @@ fn script(name: &str, of: &str, command: &[&str], binary: &Path) -> String {
          import os\n\
          import sys\n\n\
          BINARY = os.environ.get(\"INFEROMETER\") or os.environ.get(\"SERVEBENCH\") or {}\n\
-         os.execv(BINARY, [BINARY, {command}, *sys.argv[1:]])\n",
+         try:\n    os.execv(BINARY, [BINARY, {command}, *sys.argv[1:]])\n\
+         except OSError as error:\n    {CANNOT_RUN}\n",
         literal(binary)
     )
 }
+
+/// What a script says where the binary was moved.
+const CANNOT_RUN: &str = r#"sys.exit(f"error: cannot run {BINARY}: {error.strerror}; set the variable INFEROMETER to the path of inferometer")"#;
 
 /// What `vllm` does: our commands, and everything else by the real one.
 const VLLM_SCRIPT: &str = r#"#!/usr/bin/env python3
@@ -98,8 +102,18 @@ import sys
 
 BINARY = os.environ.get("INFEROMETER") or os.environ.get("SERVEBENCH") or PATH_OF_BINARY
 WORDS = sys.argv[1:]
+
+
+def run_ours():
+    try:
+        os.execv(BINARY, [BINARY, *WORDS])
+    except OSError as error:
+        CANNOT_RUN
+
+
 if WORDS[:2] == ["bench", "serve"] or WORDS[:3] == ["bench", "sweep", "serve"]:
-    os.execv(BINARY, [BINARY, *WORDS])
+    run_ours()
+
 
 def is_shim(path):
     try:
@@ -116,7 +130,7 @@ for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
         os.execv(real, [real, *WORDS])
 if WORDS[:2] == ["bench", "sweep"]:
     # It names what to use instead.
-    os.execv(BINARY, [BINARY, *WORDS])
+    run_ours()
 sys.exit("vllm: only `bench serve` and `bench sweep serve` run without vLLM, and no other vllm is in PATH")
 "#;
 
@@ -125,6 +139,7 @@ fn vllm_script(binary: &Path) -> String {
         .replace("MARK", MARK)
         .replace("FORMER", OLD_MARK)
         .replace("PATH_OF_BINARY", &literal(binary))
+        .replace("CANNOT_RUN", CANNOT_RUN)
 }
 
 /// A path as a Python literal, which a JSON string also is.

@@ -155,6 +155,34 @@ fn the_vllm_wrapper_forwards_everything_else_to_the_real_one() {
 }
 
 #[test]
+fn a_script_whose_binary_was_moved_says_so_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = INFEROMETER.call(folder.path(), &["install-shims", "shims", "--with-vllm"]);
+    assert!(output.status.success(), "{}", printed(&output));
+    for (script, arguments) in [
+        ("run_sweep.py", &[][..]),
+        ("vllm", &["bench", "serve"]),
+        ("vllm", &["bench", "sweep", "plot"]),
+    ] {
+        let output = Command::new("python3")
+            .arg(folder.path().join("shims").join(script))
+            .args(arguments)
+            .env("INFEROMETER", "/nowhere/inferometer")
+            .env("PATH", "")
+            .output();
+        let Ok(output) = output else {
+            return;
+        };
+        assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+        assert_eq!(
+            stderr(&output),
+            "error: cannot run /nowhere/inferometer: No such file or directory; set the variable INFEROMETER to the \
+             path of inferometer\n"
+        );
+    }
+}
+
+#[test]
 fn a_foreign_script_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shims")).unwrap();
