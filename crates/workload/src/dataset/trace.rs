@@ -179,9 +179,12 @@ fn read_rows(
 }
 
 fn load(path: &Path) -> Result<Vec<Row>, WorkloadError> {
-    if path
-        .extension()
-        .is_some_and(|extension| extension == "jsonl")
+    let name = path.to_string_lossy();
+    // The form follows from the name, with or without compression.
+    if name
+        .strip_suffix(".gz")
+        .unwrap_or(&name)
+        .ends_with(".jsonl")
     {
         return mooncake(path);
     }
@@ -393,7 +396,10 @@ mod tests {
     fn mooncake_blocks_become_shared_prefixes() {
         let lines = "{\"timestamp\": 0, \"input_length\": 600, \"output_length\": 5, \"hash_ids\": [1, 2]}\n\
                      {\"timestamp\": 3000, \"input_length\": 700, \"output_length\": 5, \"hash_ids\": [1, 3]}\n";
+        // The form follows from the ending, also of a compressed file, which is told by its content.
+        let compressed = run("mooncake.jsonl.gz", lines, |_| {}).unwrap();
         let workload = run("mooncake.jsonl", lines, |_| {}).unwrap();
+        assert_eq!(times(&compressed), times(&workload));
         let tokenizer = Tokenizer::builtin().unwrap();
         let ids: Vec<Vec<u32>> = workload
             .requests
