@@ -11,6 +11,7 @@ mod campaign;
 mod chat_template;
 mod compat;
 mod connections;
+mod destinations;
 mod export;
 mod files;
 mod interrupted;
