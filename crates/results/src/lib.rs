@@ -18,6 +18,7 @@ mod convert;
 mod dates;
 mod duplicates;
 mod error;
+mod exact_integers;
 mod export;
 mod folder;
 mod import;
@@ -41,6 +42,7 @@ pub use convert::write_converted;
 pub use dates::{local_seconds, python_isoformat, rfc3339, vllm_date};
 pub use duplicates::Duplicate;
 pub use error::ResultsError;
+pub use exact_integers::with_exact_integers;
 pub use export::{
     Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError, ExportForm,
     ExportGoodput, ExportLengths, ExportLimit, ExportRun, RequestedLengths,
@@ -63,4 +65,4 @@ pub use vllm::{
     VllmGeneration, VllmHeader, VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode,
     VllmStat, metadata_clash, percentile_word, pytorch_records, result_file_name, write_pytorch,
 };
-pub use yaml::{json_duplicate, parse_yaml, parse_yaml_strict, with_exact_integers};
+pub use yaml::{json_duplicate, parse_yaml, parse_yaml_strict};

@@ -81,7 +81,9 @@ impl Drop for Hold {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let held = held.unwrap_or_default();
-        held.iter().for_each(|text| self.0.written(text.write()));
+        for text in &held {
+            self.0.written(text.write());
+        }
     }
 }
 

@@ -130,7 +130,7 @@ fn parameter_files_are_read_as_python_reads_them() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("twice.json");
     let text = r#"[{"seed": 1, "seed": 123456789012345678901234567890}]"#;
-    std::fs::write(&file, text).unwrap();
+    fs::write(&file, text).unwrap();
     let mut options = serve_options(folder.path());
     options.bench_params = Some(file);
     let campaign = serve_campaign(&options).unwrap();

@@ -238,7 +238,7 @@ impl Problem {
                 let problem = problem.split(" at line").next().unwrap_or_default();
                 Self::NotJson(format!("line {number}: {problem}"))
             }
-            other => other,
+            other @ Self::Unknown(_) => other,
         }
     }
 

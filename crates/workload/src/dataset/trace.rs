@@ -181,10 +181,9 @@ fn read_rows(
 fn load(path: &Path) -> Result<Vec<Row>, WorkloadError> {
     let name = path.to_string_lossy();
     // The form follows from the name, with or without compression.
-    if name
-        .strip_suffix(".gz")
-        .unwrap_or(&name)
-        .ends_with(".jsonl")
+    if [".jsonl", ".jsonl.gz"]
+        .iter()
+        .any(|end| name.ends_with(end))
     {
         return mooncake(path);
     }
