@@ -193,11 +193,13 @@ fn an_imported_result_beside_its_source_counts_once() {
 #[test]
 fn a_last_line_that_is_cut_off_hides_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let line = r#"{"duration": 2.0, "completed": 3, "request_throughput": 1.5}"#;
+    let line =
+        r#"{"duration": 2.0, "completed": 3, "total_input_tokens": 6, "request_throughput": 1.5}"#;
+    let other = line.replace("2.0", "3.0");
     put(
         folder.path(),
         "cut.jsonl",
-        &format!("{line}\n{line}\n{}", &line[..30]),
+        &format!("{line}\n{other}\n{}", &line[..30]),
     );
     put(
         folder.path(),
