@@ -350,7 +350,7 @@ pub const RULES: &[Rule] = &[
             remedy: "check what the server, or a gateway in front of it, writes into usage",
         },
         zh: Advice {
-            meaning: "这些计数不可能为真，未被采用；由客户端计数",
+            meaning: "这些计数有误，未被采用；由客户端计数",
             remedy: "检查服务器或其前方的环节所报的 usage",
         },
         measure: |run| run.impossible_usage(),
