@@ -149,6 +149,12 @@ impl<'a> FoldersOfResults<'a> {
     }
 }
 
+/// A number of a row: those of a table are texts.
+fn seconds(value: Option<&Value>) -> Option<f64> {
+    let value = value?;
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
 fn date_of(row: &Keys) -> Option<&str> {
     row.get("date").and_then(Value::as_str)
 }
@@ -179,7 +185,7 @@ pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) ->
             (Some(run), None) if matching.next().is_none() => Some(run.details.clone()),
             (None, Some(folder)) if own.next().is_none() => folder_details(folder),
             (None, None) => of_results
-                .find(name, row.get("duration").and_then(Value::as_f64))
+                .find(name, seconds(row.get("duration")))
                 .and_then(folder_details),
             _ => None,
         };

@@ -283,12 +283,7 @@ fn a_killed_run_is_recovered_from_its_log() {
     child.wait().unwrap();
     assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
     crate::schemas::assert_manifest(&run);
-    let refused = INFEROMETER
-        .command(folder.path())
-        .arg("report")
-        .arg(&run)
-        .output()
-        .unwrap();
+    let refused = INFEROMETER.call(folder.path(), &["report", run.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(
         printed(&refused).contains("inferometer recover"),
