@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::report::FolderRun;
-use crate::vllm::IntendedResult;
 
 /// Runs as one table.
 #[derive(Debug)]
@@ -110,49 +109,42 @@ fn folder_details(folder: &Path) -> Option<Keys> {
     )
 }
 
-/// The result file that each run folder belongs to.
-struct FoldersOfResults<'a>(Vec<FolderOfResult<'a>>);
+/// Numbers by which a result is recognised as that of a run: the duration is known to the nanosecond.
+const SIGNATURE: [&str; 3] = ["duration", "completed", "total_output_tokens"];
 
-struct FolderOfResult<'a> {
-    folder: &'a Path,
-    result: PathBuf,
-    /// In seconds.
-    duration: f64,
+/// The numbers of [`SIGNATURE`] in a row, whose cells are texts if it is from a table.
+fn signature(row: &Keys) -> Option<[f64; 3]> {
+    let number = |key: &str| {
+        let value = row.get(key)?;
+        value.as_f64().or_else(|| value.as_str()?.parse().ok())
+    };
+    let [duration, completed, tokens] = SIGNATURE.map(number);
+    Some([duration?, completed?, tokens?])
 }
 
-impl<'a> FoldersOfResults<'a> {
+/// Run folders by the numbers of their runs.
+struct FoldersBySignature<'a>(Vec<([f64; 3], &'a Path)>);
+
+impl<'a> FoldersBySignature<'a> {
     fn of(folders: &'a [PathBuf]) -> Self {
         let of = |folder: &'a PathBuf| {
             let manifest = RunFolder::open(folder).and_then(|folder| folder.read_manifest());
-            let manifest = manifest.ok()?;
-            let result = IntendedResult::of(&manifest)?;
-            Some(FolderOfResult {
-                folder,
-                result: result.path().to_owned(),
-                duration: manifest.summary.pointer("/summary/duration_s")?.as_f64()?,
-            })
+            let summary = manifest.ok()?.summary;
+            let number = |key: &str| summary.get("summary")?.get(key)?.as_f64();
+            let numbers = ["duration_s", "completed", "total_output_tokens"].map(number);
+            let [duration, completed, tokens] = numbers;
+            Some(([duration?, completed?, tokens?], folder.as_path()))
         };
         Self(folders.par_iter().filter_map(of).collect())
     }
 
-    /// The only folder whose result has this name and duration: results may have been moved, and those of repeats have
-    /// the same name.
-    fn find(&self, name: &str, duration: Option<f64>) -> Option<&'a Path> {
-        let is_same = |one: &&FolderOfResult<'_>| {
-            one.result.ends_with(name) && Some(one.duration) == duration
-        };
-        let mut found = self.0.iter().filter(is_same);
-        found
-            .next()
-            .filter(|_| found.next().is_none())
-            .map(|one| one.folder)
+    /// The only folder of the run that wrote the result in `row`.
+    fn find(&self, row: &Keys) -> Option<&'a Path> {
+        let wanted = signature(row)?;
+        let mut found = self.0.iter().filter(|(numbers, _)| *numbers == wanted);
+        let (_, folder) = found.next()?;
+        found.next().is_none().then_some(*folder)
     }
-}
-
-/// A number of a row: those of a table are texts.
-fn seconds(value: Option<&Value>) -> Option<f64> {
-    let value = value?;
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
 fn date_of(row: &Keys) -> Option<&str> {
@@ -170,7 +162,7 @@ pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) ->
         .flat_map_iter(|file| read_result(file).unwrap_or_default())
         .filter(|run| !run.details.is_empty())
         .collect();
-    let of_results = FoldersOfResults::of(folders);
+    let by_signature = FoldersBySignature::of(folders);
     let mut found = 0;
     for row in rows {
         // Repeats have the same name in different folders; their dates differ.
@@ -184,9 +176,7 @@ pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) ->
         let details = match (matching.next(), own.next()) {
             (Some(run), None) if matching.next().is_none() => Some(run.details.clone()),
             (None, Some(folder)) if own.next().is_none() => folder_details(folder),
-            (None, None) => of_results
-                .find(name, seconds(row.get("duration")))
-                .and_then(folder_details),
+            (None, None) => by_signature.find(row).and_then(folder_details),
             _ => None,
         };
         if let Some(details) = details {

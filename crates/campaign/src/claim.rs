@@ -6,7 +6,17 @@ use inferometer_results::FolderLock;
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
-use crate::journal::Start;
+
+/// What to do about the results of an earlier campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Refuse to touch them.
+    Fresh,
+    /// Remove the planned result files and start over.
+    Overwrite,
+    /// Resume the campaign.
+    Resume,
+}
 
 /// A campaign's folder, locked for this process from before its earlier results are looked at until
 /// the campaign has ended.

@@ -12,7 +12,7 @@ use inferometer_results::Tool;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Campaign, Cell};
-use crate::claim::Claim;
+use crate::claim::{Claim, Start};
 use crate::error::CampaignError;
 
 /// Version of the layout of `campaign.json`.
@@ -93,17 +93,6 @@ struct State {
     settings_sha256: String,
     servers: IndexMap<String, Identity>,
     cells: Vec<CellState>,
-}
-
-/// What to do about the results of an earlier campaign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// Refuse to touch them.
-    Fresh,
-    /// Remove the planned result files and start over.
-    Overwrite,
-    /// Resume the campaign.
-    Resume,
 }
 
 /// The state of a campaign, on disk after each change.

@@ -43,16 +43,14 @@ mod world;
 use std::path::Path;
 
 pub use campaign::{Campaign, Cell, Form, ServerSpec, Warmup};
-pub use claim::Claim;
+pub use claim::{Claim, Start};
 pub use error::CampaignError;
 pub use execute::{check_servers, execute};
 pub use files::{line_of_flag, read_table, result_files};
 pub use flag_table::{Flag, FlagKind, FlagTable, FlagValue, Settings};
 pub use hidden_arguments::reveal_arguments;
 pub use inferometer_metrics::{CONFIDENCE, Estimate};
-pub use journal::{
-    CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status,
-};
+pub use journal::{CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Status};
 pub use left_servers::{LeftServer, left_servers};
 pub use load::Load;
 pub use options::SweepOptions;

@@ -6,17 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::campaign::Campaign;
-use crate::claim::Claim;
+use crate::claim::{Claim, Start};
 use crate::error::CampaignError;
 use crate::execute::identify_all;
-use crate::journal::{JOURNAL_NAME, Journal, Start};
+use crate::journal::{JOURNAL_NAME, Journal};
 use crate::world::World;
 
 /// Folders of a campaign beside its results.
 const FOLDERS: [&str; 2] = ["logs", "runs"];
 
 /// Decides what to do about earlier results in the campaign's folder, moves them aside if needed, and
-/// returns a note that says so. The folder is claimed, so that no other sweep is running in it. `stamp` is the present time as a part of a folder's name.
+/// returns a note that says so. The folder is claimed, so that no other sweep is running in it. `stamp` is the present
+/// time as a part of a folder's name.
 ///
 /// An unfinished sweep of the same settings on the same servers is resumed. Anything else in the way
 /// is moved to a folder beside the results, once the servers have answered.

@@ -7,10 +7,10 @@
 //! - a field named `error` is an event of that name;
 //! - data that the end of the body leaves unterminated is still delivered (see [`Framer::finish`]);
 //! - a bare line `[DONE]` is the end marker;
-//! - data lines that are each a complete JSON object (or `[DONE]`) are events of their own even
-//!   without the blank line between them, and are counted ([`Framer::unseparated`]). So that such an
-//!   event has the stamp of its own read, data that is complete at the end of a chunk is delivered
-//!   at once.
+//! - a data line that is a complete JSON object (or `[DONE]`) is an event of its own even if another
+//!   data line follows without the blank line between them; such events are counted
+//!   ([`Framer::unseparated`]). So that such an event has the stamp of its own read, data that is
+//!   complete at the end of a chunk is delivered at once.
 //!
 //! It is our own because every token passes through it after its stamp: it borrows an event from
 //! the read that brought it, and copies only what is split between reads. The cost per event is
@@ -241,15 +241,11 @@ impl Framer {
         }
         if let Some(value) = line.strip_prefix(b"data:") {
             let start = from + 5 + usize::from(value.first() == Some(&b' '));
-            if self.has_data || self.early {
-                self.separate(chunk, start, to, place, each)?;
-            }
+            self.separate(chunk, place, each)?;
             return self.add_data(chunk, start, to, place);
         }
         if line.trim_ascii_end() == b"[DONE]" {
-            if self.has_data || self.early {
-                self.separate(chunk, from, to, place, each)?;
-            }
+            self.separate(chunk, place, each)?;
             return self.add_data(chunk, from, to, place);
         }
         if line[0].is_ascii_whitespace() {
@@ -272,22 +268,19 @@ impl Framer {
         !self.several_lines && is_complete(data)
     }
 
-    /// Before another line of data, delivers the lines before it if each of them is an event.
+    /// Before another line of data, delivers the line before it if that is an event by itself, whatever comes: at the end
+    /// of a chunk it is delivered before the next line is known.
     fn separate<E: From<SseError>>(
         &mut self,
         chunk: &[u8],
-        from: usize,
-        to: usize,
         place: &mut Place,
         each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let apart = std::mem::take(&mut self.early)
-            || self.is_whole(chunk, *place) && is_complete(&chunk[from..to]);
-        if apart {
+        if std::mem::take(&mut self.early) || self.has_data && self.is_whole(chunk, *place) {
             self.unseparated = self.unseparated.saturating_add(1);
-        }
-        if apart && self.has_data {
-            self.dispatch(chunk, place, each)?;
+            if self.has_data {
+                self.dispatch(chunk, place, each)?;
+            }
         }
         Ok(())
     }
@@ -326,7 +319,10 @@ impl Framer {
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
-            b"data" => self.add_data(chunk, 0, 0, place),
+            b"data" => {
+                self.separate(chunk, place, each)?;
+                self.add_data(chunk, 0, 0, place)
+            }
             b"event" => {
                 // A name may follow its data; a second one, or one in a stream without blank lines,
                 // begins another event.

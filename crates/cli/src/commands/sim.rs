@@ -18,7 +18,6 @@ use inferometer_terminal::Output;
 
 /// Serves until interrupted.
 pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
-    check_threads(args.threads)?;
     let truth: Vec<_> = args.truth.iter().collect();
     let inputs = [&args.tls_cert, &args.tls_key, &args.tls_client_ca];
     output.note_if(check_outputs(&truth, inputs.into_iter().flatten()).or_usage()?);
@@ -50,6 +49,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
             args.threads
         )));
     }
+    check_threads(args.threads)?;
     let engine = engine::resolve(&args.engine)?.map(|model| model.cluster);
     let metric_names = metric_names(&args.metrics)?;
     let tokenizer = args
