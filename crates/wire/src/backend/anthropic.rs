@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_results};
-use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
+use super::body::{Body, BodySettings, LengthFields, add_common, model};
 use super::message::{check_error, is_marker, object};
 use crate::calls::Arguments;
 use crate::error::WireError;
@@ -60,7 +60,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     );
     body.insert("stream".into(), settings.stream.into());
     add_common(&mut body, request, settings);
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }
 
 fn headers(headers: &mut HeaderMap, api_key: Option<&str>) {

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use inferometer_core::Request;
+use inferometer_core::python::json_bytes;
 use serde_json::{Map, Value};
 
 use super::body::{Asked, Body, BodySettings, LengthFields};
@@ -130,6 +131,23 @@ impl Backend {
     /// When the API cannot express the request.
     pub fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
         (self.body)(self, request, settings)
+    }
+
+    /// The finished body, without the fields to be omitted.
+    pub(super) fn json_body(
+        &self,
+        request: &Request,
+        mut body: Map<String, Value>,
+        settings: &BodySettings,
+    ) -> Body {
+        for field in &settings.omit_fields {
+            body.shift_remove(field);
+        }
+        Body {
+            content_type: "application/json".into(),
+            bytes: json_bytes(&body),
+            asked: self.asked(&body, request, settings),
+        }
     }
 
     /// What a finished body asks for.

@@ -1,10 +1,7 @@
 //! Request bodies: their settings, and the parts that the APIs have in common.
 
 use inferometer_core::Request;
-use inferometer_core::python::json_bytes;
 use serde_json::{Map, Value, json};
-
-use super::api::Backend;
 
 /// What goes into every request body.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,23 +152,6 @@ pub(super) fn add_common(
 pub(super) fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     for (key, value) in from {
         into.insert(key.clone(), value.clone());
-    }
-}
-
-/// The finished body, without the fields to be omitted.
-pub(super) fn json_body(
-    backend: &Backend,
-    request: &Request,
-    mut body: Map<String, Value>,
-    settings: &BodySettings,
-) -> Body {
-    for field in &settings.omit_fields {
-        body.shift_remove(field);
-    }
-    Body {
-        content_type: "application/json".into(),
-        bytes: json_bytes(&body),
-        asked: backend.asked(&body, request, settings),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
-use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model, stream_options};
+use super::body::{Body, BodySettings, LengthFields, add_common, model, stream_options};
 use super::completions::index;
 use super::message::{InMessage, is_marker, object, unknown_member};
 use crate::calls::{Calls, Function};
@@ -53,7 +53,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         body.insert("stream_options".into(), stream_options(settings));
     }
     add_common(&mut body, request, settings);
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }
 
 /// The messages for `request`: ready ones as they are, anything else as one user message whose

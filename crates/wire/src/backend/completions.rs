@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Foreign, Streaming, all_sequences, no_headers, no_results};
-use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model, stream_options};
+use super::body::{Body, BodySettings, LengthFields, add_common, model, stream_options};
 use super::message::{InMessage, is_marker, object, unknown_member};
 use crate::error::WireError;
 use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
@@ -80,7 +80,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         body.insert("stream_options".into(), stream_options(settings));
     }
     add_common(&mut body, request, settings);
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }
 
 fn prompt(backend: &Backend, request: &Request) -> Result<Value, WireError> {

@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 use super::any_choices::AnyChoices;
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
-use super::body::{Body, BodySettings, LengthFields, add_common, json_body, merge, model};
+use super::body::{Body, BodySettings, LengthFields, add_common, merge, model};
 use super::message::{check_error, is_marker, object};
 use crate::error::WireError;
 use crate::json::{Count, Lenient, Reason, Text, reason, text};
@@ -75,7 +75,7 @@ fn tgi_body(
     let mut body = Map::new();
     body.insert("inputs".into(), plain_text(backend, request)?.into());
     body.insert("parameters".into(), parameters.into());
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -206,7 +206,7 @@ fn tensorrt_body(
         ..settings.clone()
     };
     add_common(&mut body, request, &plain);
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -289,5 +289,5 @@ fn mii_body(
     body.insert("temperature".into(), 0.01.into());
     body.insert("top_p".into(), json!(1.0));
     add_common(&mut body, request, settings);
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }

@@ -5,7 +5,7 @@ use inferometer_core::{Prompt, Request};
 use serde_json::{Map, Value, json};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
-use super::body::{Body, BodySettings, LengthFields, add_common, json_body, model};
+use super::body::{Body, BodySettings, LengthFields, add_common, model};
 use super::chat::messages;
 use super::vectors::Reader;
 use crate::error::WireError;
@@ -128,7 +128,7 @@ fn body(
         ..settings.clone()
     };
     add_common(&mut body, request, &settings);
-    Ok(json_body(backend, request, body, &settings))
+    Ok(backend.json_body(request, body, &settings))
 }
 
 fn input(backend: &Backend, request: &Request) -> Result<Value, WireError> {

@@ -6,7 +6,7 @@ use serde_json::Map;
 use serde_json::value::RawValue;
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers, no_results};
-use super::body::{Body, BodySettings, LengthFields, json_body, merge};
+use super::body::{Body, BodySettings, LengthFields, merge};
 use super::completions::index;
 use super::message::{check_error, is_list, is_marker, object};
 use crate::error::WireError;
@@ -68,7 +68,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     }
     merge(&mut body, &settings.extra_body);
     merge(&mut body, &request.overrides);
-    Ok(json_body(backend, request, body, settings))
+    Ok(backend.json_body(request, body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
