@@ -344,7 +344,7 @@ impl<'a> Execution<'a> {
             .is_some_and(|most| self.failed >= most);
         if too_many {
             self.notify(&Event::Note(format!(
-                "stop.max_failed: {} runs have failed",
+                "stop.max_failed: {} failed, so no further run is started",
                 self.failed
             )));
         }

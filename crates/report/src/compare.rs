@@ -203,8 +203,8 @@ impl Comparison {
         let runs = || self.sides.iter().flat_map(|side| &side.runs);
         if runs().any(|run| !run.is_sound()) {
             doc.text(lang.pick(
-                "WARNING: runs that are INVALID or have no answer are no data: they are in no mean, and where a side has \
-                 no others, its differences below are meaningless.",
+                "WARNING: runs that are INVALID or have no answer are left out of all means; where a side has no \
+                 others, its differences below are meaningless.",
                 "警告：判定为 INVALID 或没有任何回答的运行不是数据：不计入均值；若一方没有其他运行，其下列差异没有意义。",
             ));
         } else if runs().any(Run::is_caution) {

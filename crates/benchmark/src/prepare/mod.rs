@@ -331,16 +331,16 @@ fn fit_substitute(
         }
     }
     let how = if done.is_some() {
-        "the server's /tokenize gives their lengths"
+        "the server's /tokenize gives the prompt lengths"
     } else {
-        "their lengths by the model's tokenizer are other ones, as the server has no /tokenize"
+        "without the server's /tokenize, the prompt lengths by the model's tokenizer are unknown"
     };
     if let Some(done) = done {
         workload.about.insert("lengths".to_owned(), done);
     }
     Ok(format!(
-        "The tokenizer of {model} cannot be loaded ({reason}), so the built-in one makes the prompts, and {how}. \
-         Name the model's own with --tokenizer FOLDER."
+        "The tokenizer of {model} cannot be loaded ({reason}), so the built-in one is used; {how}. Name the \
+         model's own with --tokenizer FOLDER."
     ))
 }
 

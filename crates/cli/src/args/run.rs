@@ -75,7 +75,7 @@ pub(crate) struct TargetArgs {
     /// Value of `model` in the requests, if different from --model.
     #[arg(long)]
     pub(crate) served_model_name: Option<String>,
-    /// Tokenizer: a directory, a file of one, a Hugging Face id, or `builtin` [default: the model].
+    /// Tokenizer: a folder, a tokenizer file, a Hugging Face id, or `builtin` [default: the model].
     #[arg(long)]
     pub(crate) tokenizer: Option<String>,
     /// How the tokenizer is loaded: auto or hf, which are equivalent here.

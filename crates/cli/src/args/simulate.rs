@@ -57,7 +57,7 @@ fn with_own_default(argument: Arg) -> Arg {
         }
         "model" => "Model name [default: the name of the preset]",
         "tokenizer" => {
-            "Tokenizer: a directory, a file of one, a Hugging Face id, or `builtin` [default: builtin]"
+            "Tokenizer: a folder, a tokenizer file, a Hugging Face id, or `builtin` [default: builtin]"
         }
         "request_id_prefix" => {
             "Prefix of the `x-request-id` of each request [default: bench-simulated-]"

@@ -66,7 +66,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) bench_cmd: Option<String>,
-    /// Command after each run, instead of resetting the server's caches.
+    /// Command to execute after each run, in place of the cache reset before each run ('' for neither).
     #[arg(
         long,
         value_name = "COMMAND",

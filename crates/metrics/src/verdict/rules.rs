@@ -434,8 +434,8 @@ pub const RULES: &[Rule] = &[
         code: "backlog_growing",
         quantity: "growth of the backlog",
         definition: Some(
-            "of the waits for the first token as a fraction of the arrival time, or of the requests in the system \
-                     after the start-up as a fraction of the arrivals",
+            "growth of the TTFT or the E2EL divided by the time in which requests arrive, or growth of the number of \
+                     requests in the system after the start-up divided by the arrivals, whichever is larger",
         ),
         unit: Unit::Fraction,
         caution: From(0.05),

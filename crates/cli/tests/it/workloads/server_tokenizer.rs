@@ -180,7 +180,7 @@ fn without_the_models_tokenizer_the_servers_gives_the_lengths() {
         let output = run(&[]);
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         let line = "The tokenizer of your_model_name cannot be loaded (it is not in the cache and HF_HUB_OFFLINE \
-                    is set), so the built-in one makes the prompts, and the server's /tokenize gives their lengths.";
+                    is set), so the built-in one is used; the server's /tokenize gives the prompt lengths.";
         assert!(stderr(&output).contains(line), "{}", printed(&output));
         assert!(
             !stderr(&output).contains("counts differently"),
