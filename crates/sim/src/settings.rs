@@ -18,7 +18,7 @@ use crate::text::Tokenizer;
 pub struct SimSettings {
     /// Where to listen; port 0 takes any free one.
     pub address: SocketAddr,
-    /// Threads, each with its own event loop. One carries hundreds of thousands of events per second.
+    /// Threads, each with its own event loop. One carries some 100,000 events per second.
     pub threads: usize,
     /// Name of the model that is served.
     pub model: String,
