@@ -482,7 +482,8 @@ mod tests {
             data("data: {\ndata: \"a\": 1\ndata: }\n\n"),
             ["{\n\"a\": 1\n}"]
         );
-        assert_eq!(data("data: {}\ndata: text\n\n"), ["{}\ntext"]);
+        // The first line is an event whatever follows: where a read ends after it, it is delivered at once.
+        assert_eq!(data("data: {}\ndata: text\n\n"), ["{}", "text"]);
         assert_eq!(data("data: {}\n\n[DONE]\n\n"), ["{}", "[DONE]"]);
     }
 
