@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use inferometer_core::names;
+use inferometer_core::{names, with_exact_integers};
 use inferometer_os::files::{self, SMALL_FILE};
-use inferometer_results::{json_duplicate, parse_yaml_strict, unquoted_cell, with_exact_integers};
+use inferometer_results::{json_duplicate, parse_yaml_strict, unquoted_cell};
 use serde_json::{Map, Value};
 
 use crate::error::CampaignError;

@@ -29,6 +29,7 @@ pub mod suggest;
 mod time;
 mod verdict;
 mod visible;
+mod wide_integers;
 
 pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use hex::hex;
@@ -45,3 +46,4 @@ pub use shell::shell_word;
 pub use time::Nanos;
 pub use verdict::{Bilingual, Level, Reason, Verdict};
 pub use visible::{turns_direction, visible};
+pub use wide_integers::{wide_integers, with_exact_integers};

@@ -18,7 +18,6 @@ mod convert;
 mod dates;
 mod duplicates;
 mod error;
-mod exact_integers;
 mod export;
 mod folder;
 mod import;
@@ -42,7 +41,6 @@ pub use convert::write_converted;
 pub use dates::{local_seconds, python_isoformat, rfc3339, vllm_date};
 pub use duplicates::Duplicate;
 pub use error::ResultsError;
-pub use exact_integers::with_exact_integers;
 pub use export::{
     Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError, ExportForm,
     ExportGoodput, ExportLengths, ExportLimit, ExportRun, RequestedLengths,
