@@ -21,9 +21,12 @@ const MAX_DEPTH: usize = 128;
 /// Says what is wrong and where.
 pub fn parse_yaml(text: &str) -> Result<Value, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    Ok(read(text)?.into_value(text))
+}
+
+fn read(text: &str) -> Result<Node, String> {
     check_depth(text)?;
-    let node: Node = yaml_serde::from_str(text).map_err(|error| error.to_string())?;
-    Ok(node.into_value(text))
+    yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
 
 /// As [`parse_yaml`], but a key that is set twice is refused, as the YAML specification asks. (PyYAML keeps
@@ -33,11 +36,12 @@ pub fn parse_yaml(text: &str) -> Result<Value, String> {
 ///
 /// As [`parse_yaml`], and for a key that a map sets twice, with its lines.
 pub fn parse_yaml_strict(text: &str) -> Result<Value, String> {
-    let value = parse_yaml(text)?;
-    let twice = yaml_serde::from_str::<Node>(text.trim_start_matches('\u{feff}'))
-        .ok()
-        .and_then(|node| node.duplicate());
-    twice.map_or(Ok(value), |key| Err(set_twice(text, &key)))
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let node = read(text)?;
+    match node.duplicate() {
+        Some(key) => Err(set_twice(text, &key)),
+        None => Ok(node.into_value(text)),
+    }
 }
 
 /// A sentence about a key that an object of a JSON document sets twice, if there is one. Readers of JSON
