@@ -3,6 +3,7 @@
 //! Each input has one. Their lists may be long, so that they are skipped as soon as it is known that
 //! there is something in them.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use http::HeaderMap;
@@ -68,9 +69,8 @@ impl ReplyReader for Reader {
         if is_list(body) {
             // TEI and others: the vectors, scores or labels themselves. One input may have several of
             // them, as its labels or the vectors of its tokens.
-            let items = items(body)?;
             let wanted = sink.results().filter(|&wanted| wanted > 1);
-            return take_items(&items, wanted, "results", sink);
+            return take_items(body, wanted, "results", sink);
         }
         let answer: Answer<'_> = object(body)?;
         check_error(answer.error, false, body)?;
@@ -78,43 +78,26 @@ impl ReplyReader for Reader {
             sink.usage(usage.input_usage());
         }
         // An answer without any vector or score is empty, which the exchange detects.
-        if let Some(list) = answer.data.filter(|raw| is_list(raw.get().as_bytes())) {
-            return take_items(
-                &items(list.get().as_bytes())?,
-                sink.results(),
-                "embeddings",
-                sink,
-            );
+        let lists = [
+            (answer.data, "embeddings"),
+            (answer.results, "scores"),
+            (answer.embeddings.and_then(embeddings), "embeddings"),
+        ];
+        for (list, name) in lists {
+            if let Some(list) = list
+                .map(|raw| raw.get().as_bytes())
+                .filter(|raw| is_list(raw))
+            {
+                return take_items(list, sink.results(), name, sink);
+            }
         }
-        if let Some(list) = answer.results.filter(|raw| is_list(raw.get().as_bytes())) {
-            return take_items(
-                &items(list.get().as_bytes())?,
-                sink.results(),
-                "scores",
-                sink,
-            );
-        }
-        if let Some(list) = answer.embeddings.and_then(embeddings) {
-            return take_items(
-                &items(list.get().as_bytes())?,
-                sink.results(),
-                "embeddings",
-                sink,
-            );
-        }
-        let values: Values = object(body)?;
-        if values.any {
+        if has_values(body)? {
             sink.complete();
         } else {
             sink.stray(body);
         }
         Ok(())
     }
-}
-
-/// The items of a list.
-fn items(list: &[u8]) -> Result<Vec<&RawValue>, Fault> {
-    serde_json::from_slice(list).map_err(|error| not_json(list, &error))
 }
 
 /// The list in `embeddings`: its value, or (as Cohere sends it) the first one in an object with a
@@ -151,9 +134,9 @@ fn embeddings(raw: &RawValue) -> Option<&RawValue> {
     lists.into_iter().flatten().find(is_array)
 }
 
-/// Takes the items of an answer, of which `wanted` are due. `name` is what they are.
+/// Takes the items of an answer's `list`, of which `wanted` are due. `name` is what they are.
 fn take_items(
-    items: &[&RawValue],
+    list: &[u8],
     wanted: Option<u32>,
     name: &str,
     sink: &mut Sink<'_>,
@@ -164,6 +147,8 @@ fn take_items(
         #[serde(borrow)]
         error: Option<&'a RawValue>,
     }
+    let items: Vec<&RawValue> =
+        serde_json::from_slice(list).map_err(|error| not_json(list, &error))?;
     let mut filled = 0_u32;
     for item in items {
         let raw = item.get();
@@ -186,7 +171,7 @@ fn take_items(
     Ok(())
 }
 
-/// Members that are no vector, score or label.
+/// Members that are not vectors, scores or labels.
 const ASIDE: [&str; 24] = [
     "index",
     "object",
@@ -282,40 +267,15 @@ impl<'de> Visitor<'de> for FilledVisitor {
 
 /// Whether an object has vectors, scores or labels under a name that is not that of its API: a list
 /// or an object with something in it, or a number whose name says that it is a score.
-struct Values {
-    any: bool,
-}
-
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ValuesVisitor)
-    }
-}
-
-struct ValuesVisitor;
-
-impl<'de> Visitor<'de> for ValuesVisitor {
-    type Value = Values;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Values, A::Error> {
-        let mut any = false;
-        while let Some(name) = members.next_key::<String>()? {
-            if ASIDE.contains(&name.as_str()) {
-                members.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let value = members.next_value::<&'de RawValue>()?.get();
-            let is_score = ["score", "similarity", "logit", "prob"]
-                .iter()
-                .any(|part| name.contains(part));
-            if is_score || value.starts_with(['[', '{']) {
-                any |= serde_json::from_str::<Filled>(value).is_ok_and(|value| value.0);
-            }
-        }
-        Ok(Values { any })
-    }
+fn has_values(body: &[u8]) -> Result<bool, Fault> {
+    let members: HashMap<String, &RawValue> = object(body)?;
+    Ok(members.iter().any(|(name, value)| {
+        let is_score = ["score", "similarity", "logit", "prob"]
+            .iter()
+            .any(|part| name.contains(part));
+        let value = value.get();
+        !ASIDE.contains(&name.as_str())
+            && (is_score || value.starts_with(['[', '{']))
+            && serde_json::from_str::<Filled>(value).is_ok_and(|value| value.0)
+    }))
 }
