@@ -7,14 +7,11 @@ use inferometer_wire::Counting;
 use inferometer_wire::backend::find;
 use inferometer_wire::offline::read_timed;
 
-use crate::common::whole;
+use crate::common::{lines, whole};
 
 /// The record of messages that arrive 20 ms apart.
 fn read(backend: &str, messages: &[String]) -> Record {
-    let lines: Vec<String> = messages
-        .iter()
-        .map(|message| format!("data: {message}\n\n"))
-        .collect();
+    let lines = lines(messages);
     let chunks = lines
         .iter()
         .zip(0..)

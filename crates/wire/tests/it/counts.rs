@@ -6,11 +6,10 @@ use inferometer_core::Record;
 use inferometer_wire::backend::find;
 use inferometer_wire::offline::read_stream;
 
+use crate::common::lines;
+
 fn read(backend: &str, messages: &[String]) -> Record {
-    let lines: Vec<String> = messages
-        .iter()
-        .map(|message| format!("data: {message}\n\n"))
-        .collect();
+    let lines = lines(messages);
     read_stream(find(backend).unwrap(), lines.iter().map(String::as_bytes))
 }
 

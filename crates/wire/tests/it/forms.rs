@@ -1,29 +1,14 @@
 //! The forms in which servers send the same thing.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-use inferometer_core::{EventKind, Outcome, Record};
+use inferometer_core::{EventKind, Outcome};
 use inferometer_wire::backend::find;
 use inferometer_wire::offline::read_stream;
 
-use crate::common::whole;
+use crate::common::{kinds, read, whole};
 
 const TOKEN: &str = r#"{"choices":[{"index":0,"text":"x","delta":{"content":"x"}}]}"#;
 const STOP: &str =
     r#"{"choices":[{"index":0,"text":"x","delta":{"content":"x"},"finish_reason":"stop"}]}"#;
-
-fn read(backend: &str, messages: &[&str]) -> Record {
-    let lines: Vec<String> = messages
-        .iter()
-        .map(|message| format!("data: {message}\n\n"))
-        .collect();
-    let stream = lines.concat();
-    read_stream(find(backend).unwrap(), [stream.as_bytes()])
-}
-
-fn kinds(record: &Record) -> Vec<EventKind> {
-    record.events.iter().map(|event| event.kind).collect()
-}
 
 #[test]
 fn tool_calls_are_output_in_every_form() {

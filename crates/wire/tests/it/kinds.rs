@@ -1,25 +1,10 @@
 //! What answers hold besides plain text, and how servers say that something went wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-use inferometer_core::{EventKind, Outcome, Record};
+use inferometer_core::{EventKind, Outcome};
 use inferometer_wire::backend::find;
 use inferometer_wire::offline::read_stream;
 
-use crate::common::{STREAM_HEAD, Step, chunk, exchange, json_answer, whole, write};
-
-fn read(backend: &str, messages: &[&str]) -> Record {
-    let lines: Vec<String> = messages
-        .iter()
-        .map(|message| format!("data: {message}\n\n"))
-        .collect();
-    let stream = lines.concat();
-    read_stream(find(backend).unwrap(), [stream.as_bytes()])
-}
-
-fn kinds(record: &Record) -> Vec<EventKind> {
-    record.events.iter().map(|event| event.kind).collect()
-}
+use crate::common::{STREAM_HEAD, Step, chunk, exchange, json_answer, kinds, read, whole, write};
 
 #[test]
 fn chat_deltas_of_every_kind_are_output() {

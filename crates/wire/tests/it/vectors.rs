@@ -3,23 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use inferometer_core::{Outcome, Prompt, Record, Request};
-use inferometer_wire::backend::find;
-use inferometer_wire::offline::read_stream;
 use inferometer_wire::{Client, Wire};
 use serde_json::{Value, json};
 
 use crate::common::{
-    Server, Step, exchange, json_answer, on_worker, request, settings, whole, write,
+    Server, Step, exchange, json_answer, on_worker, read, request, settings, whole, write,
 };
-
-fn read(backend: &str, messages: &[&str]) -> Record {
-    let lines: Vec<String> = messages
-        .iter()
-        .map(|message| format!("data: {message}\n\n"))
-        .collect();
-    let stream = lines.concat();
-    read_stream(find(backend).unwrap(), [stream.as_bytes()])
-}
 
 /// The record of an answer with `body` to a request with these texts and this extra body.
 fn answer(backend: &str, texts: &[&str], extra: &Value, body: &str) -> Record {

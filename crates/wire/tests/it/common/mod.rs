@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use inferometer_core::{Nanos, Outcome, Prompt, Record, Request};
+use inferometer_core::{EventKind, Nanos, Outcome, Prompt, Record, Request};
 use inferometer_wire::backend::find;
+use inferometer_wire::offline::read_stream;
 use inferometer_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
 
 /// Two events of a stream.
@@ -164,6 +165,23 @@ fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
     stream.read_exact(&mut body).ok()?;
     request.extend(body);
     Some(request)
+}
+
+/// Messages as server-sent events.
+pub(crate) fn lines<M: std::fmt::Display>(messages: &[M]) -> Vec<String> {
+    let event = |message| format!("data: {message}\n\n");
+    messages.iter().map(event).collect()
+}
+
+/// The record of an answer of `backend` with these messages, which come in one read.
+pub(crate) fn read(backend: &str, messages: &[&str]) -> Record {
+    let stream = lines(messages).concat();
+    read_stream(find(backend).unwrap(), [stream.as_bytes()])
+}
+
+/// The kinds of an answer's events.
+pub(crate) fn kinds(record: &Record) -> Vec<EventKind> {
+    record.events.iter().map(|event| event.kind).collect()
 }
 
 /// A stream as servers send it: chunked, one chunk an event.
