@@ -1,7 +1,7 @@
 //! Enough threads for a command, checked before it starts: a thread that is missing later would end or
 //! hang what is measured.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use inferometer_os::threads::{remedy, startable};
 use rayon::ThreadPoolBuilder;
@@ -12,14 +12,21 @@ use crate::error::Error;
 /// look-ups of names. Counted, with some to spare.
 const OTHER_THREADS: usize = 8;
 
+/// Workers of a run at most, unless `--workers` says more.
+const USUAL_WORKERS: usize = 8;
+
 /// True where no thread could be started for the pool.
 static WITHOUT_POOL: AtomicBool = AtomicBool::new(false);
+
+/// Threads that could be started beside those of the pool, so that they need not be tried again.
+static BESIDE_POOL: AtomicUsize = AtomicUsize::new(0);
 
 /// Prepares the pool of threads that share computations: one per processor, or fewer where the limits of
 /// this process allow no more. To be called on the main thread.
 pub fn prepare_pool() {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let found = startable(OTHER_THREADS + processors).count;
+    let found = startable(OTHER_THREADS + USUAL_WORKERS.min(processors) + processors).count;
+    BESIDE_POOL.store(found.saturating_sub(processors), Ordering::Relaxed);
     if found < OTHER_THREADS + processors {
         let pool = ThreadPoolBuilder::new();
         let pool = match found.saturating_sub(OTHER_THREADS) {
@@ -41,9 +48,12 @@ pub fn prepare_pool() {
 /// A usage error that names the limits on threads.
 pub fn check_threads(workers: usize) -> Result<(), Error> {
     let needed = OTHER_THREADS + workers;
-    let found = startable(needed);
     // Only the main thread computes then, and it waits for others.
     let without_pool = WITHOUT_POOL.load(Ordering::Relaxed);
+    if needed <= BESIDE_POOL.load(Ordering::Relaxed) && !without_pool {
+        return Ok(());
+    }
+    let found = startable(needed);
     if found.count == needed && !without_pool {
         return Ok(());
     }
