@@ -1,5 +1,6 @@
 //! Many runs from result files and run folders, as one table.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -162,7 +163,8 @@ pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) ->
         .flat_map_iter(|file| read_result(file).unwrap_or_default())
         .filter(|run| !run.details.is_empty())
         .collect();
-    let by_signature = FoldersBySignature::of(folders);
+    // Read where a row needs them: most have their own.
+    let by_signature = LazyCell::new(|| FoldersBySignature::of(folders));
     let mut found = 0;
     for row in rows {
         // Repeats have the same name in different folders; their dates differ.
