@@ -182,9 +182,8 @@ impl FolderRun {
             None => (result_file_name(&result.header).into(), Existing::Keep),
         };
         let file = ResultFile::prepare(saving.dir.as_deref(), &name, existing).or_usage()?;
-        if file.replaces() {
-            let shown = file.path().display();
-            observer.note(&format!("{shown} exists and will be replaced"));
+        if let Some(note) = file.replacement_note() {
+            observer.note(&note);
         }
         let details = vllm::details(saving.detailed, &self.records);
         let path = file.write(&result, details).or_failure()?;

@@ -44,15 +44,9 @@ impl Places {
             if file.existing() != Existing::Keep {
                 check_outputs(&[file.path()], spec.workload.files()).or_usage()?;
             }
-        }
-        if let Some(file) = result
-            .as_ref()
-            .filter(|file| saving.save && file.replaces())
-        {
-            observer.note(&format!(
-                "{} exists and will be replaced",
-                file.path().display()
-            ));
+            if let Some(note) = file.replacement_note() {
+                observer.note(&note);
+            }
         }
         let name = run_folder_name(began, saving.label.as_deref());
         let folder = match &saving.runs_dir {

@@ -157,6 +157,12 @@ impl ResultFile {
             && files::own(&self.path).is_none()
     }
 
+    /// A note that says so, where writing the result replaces a file.
+    pub fn replacement_note(&self) -> Option<String> {
+        self.replaces()
+            .then(|| format!("{} exists and will be replaced", self.path.display()))
+    }
+
     /// What happens to a file of this name.
     pub const fn existing(&self) -> Existing {
         self.existing
