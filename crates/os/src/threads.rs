@@ -12,7 +12,7 @@ use std::thread::Builder;
 pub struct Startable {
     /// How many of those that were wanted.
     pub count: usize,
-    /// Why there are no more.
+    /// Why no more could be started.
     pub refusal: Option<io::Error>,
 }
 

@@ -21,7 +21,7 @@ const OF_A_RUN: [&str; 5] = [
 /// Checks the files that a command is about to write: none of them may be one of its `inputs` or a
 /// file of a run. Returns a note that names those which exist and will be replaced.
 ///
-/// Devices, and what stdout leads to, are no files here.
+/// Devices, and what stdout leads to, are not files here.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub fn check_outputs<P: AsRef<Path>, Q: AsRef<Path>>(
     })
 }
 
-/// Checks that `path` is no file of a run.
+/// Checks that `path` is not a file of a run.
 ///
 /// # Errors
 ///

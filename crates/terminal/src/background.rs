@@ -19,7 +19,7 @@ impl Background {
     /// Starts `work`, which must return soon after it is stopped.
     pub(crate) fn spawn(work: impl FnOnce(Stopped) + Send + 'static) -> Self {
         let (stop, stopped) = sync_channel(1);
-        // Without a thread nothing is shown, which is no reason to end a run.
+        // Without a thread nothing is shown, which does not justify ending a run.
         let thread = std::thread::Builder::new().spawn(move || work(Stopped(stopped)));
         Self {
             stop: Some(stop),

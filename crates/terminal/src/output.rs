@@ -180,7 +180,7 @@ impl Output {
     }
 
     /// Notes how a write to stdout went. A failure does not end the command: the disk may be full, and
-    /// the result must still be saved. That the reader is gone (`| head`) is no failure.
+    /// the result must still be saved. A reader that is gone (`| head`) is not a failure.
     pub fn written(&self, result: io::Result<()>) {
         if let Err(error) = result
             && error.kind() != io::ErrorKind::BrokenPipe

@@ -1,6 +1,6 @@
 //! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
-//! was measured is kept. While it is written, the second ends the process. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C, except a SIGHUP
-//! that the process inherited as ignored (`nohup`).
+//! was measured is kept. While it is written, the second ends the process. SIGTERM and SIGHUP (a
+//! closed terminal) count as Ctrl-C, except a SIGHUP that the process inherited as ignored (`nohup`).
 
 use std::io;
 use std::sync::Arc;

@@ -268,8 +268,8 @@ impl Framer {
         !self.several_lines && is_complete(data)
     }
 
-    /// Before another line of data, delivers the line before it if that is an event by itself, whatever comes: at the end
-    /// of a chunk it is delivered before the next line is known.
+    /// Before another line of data, delivers the line before it if that is an event by itself, whatever
+    /// comes: at the end of a chunk it is delivered before the next line is known.
     fn separate<E: From<SseError>>(
         &mut self,
         chunk: &[u8],

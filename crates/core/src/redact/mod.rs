@@ -288,7 +288,7 @@ pub fn redact_url(url: &str) -> String {
     let mut shown = format!("{scheme}{host}{path}");
     if let Some(query) = query {
         let names = query.split('&').map(|pair| match pair.split_once('=') {
-            // Azure's `api-version` is no secret, and part of what was measured.
+            // Azure's `api-version` is not a secret, and part of what was measured.
             Some(("api-version", _)) => pair.to_owned(),
             Some((name, _)) => format!("{name}={MASK}"),
             None => MASK.to_owned(),

@@ -98,7 +98,7 @@ fn register_pair(pair: &str) {
     let (name, value) = pair.split_once('=').unwrap_or(("", pair));
     let plain = decoded(value);
     let is_secret = if name.is_empty() {
-        // A text with a question in it is no URL.
+        // A text that contains a question is not a URL.
         value.len() >= LONGER_THAN_SWITCHES && !value.contains(char::is_whitespace)
     } else {
         is_secret_in_query(&decoded(name))

@@ -395,7 +395,7 @@ mod tests {
     fn mooncake_blocks_become_shared_prefixes() {
         let lines = "{\"timestamp\": 0, \"input_length\": 600, \"output_length\": 5, \"hash_ids\": [1, 2]}\n\
                      {\"timestamp\": 3000, \"input_length\": 700, \"output_length\": 5, \"hash_ids\": [1, 3]}\n";
-        // The form follows from the ending, also of a compressed file, which is told by its content.
+        // The form follows from the ending, also of a compressed file, which is recognised by its content.
         let compressed = run("mooncake.jsonl.gz", lines, |_| {}).unwrap();
         let workload = run("mooncake.jsonl", lines, |_| {}).unwrap();
         assert_eq!(times(&compressed), times(&workload));
