@@ -1,8 +1,8 @@
 //! vLLM's alignment of synthetic prompts with the server's tokenizer.
 //!
-//! When the server's count of the first prompt differs from the client's, every prompt that is too long
-//! for the server is cut to its length there and sent as the server's `/detokenize` gives it back;
-//! one that is too short stays as it is. Without `/tokenize` nothing happens.
+//! When the server's count of the first prompt differs from the client's, every prompt that has
+//! more tokens by the server's count than it should have is cut to that number of the server's tokens, and
+//! sent as the text that `/detokenize` returns for them; one that has fewer stays as it is. Without `/tokenize` nothing happens.
 
 use std::sync::Arc;
 

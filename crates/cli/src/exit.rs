@@ -8,8 +8,8 @@
 //! | 3 | the verdict is INVALID, and `--strict` is set |
 //! | 130 | stopped early by Ctrl-C, SIGTERM or SIGHUP; what was measured is kept |
 //!
-//! 130 is what a shell shows for a program that Ctrl-C ended (128 + SIGINT), so that a script needs one
-//! rule for all of them. A command that has nothing to keep is ended by the signal itself.
+//! A command that has nothing to keep is ended by the signal itself, which a shell shows as 128 + its
+//! number: 130 after Ctrl-C. The code here is the same, so a script needs one rule for both.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! One worker: a thread with its own event loop, connections and record buffer.
 //!
-//! Nothing is shared with other workers but the counter of the next request (under a cap) and the
-//! channel to the collector, which is used a few times per second.
+//! Nothing is shared with other workers but the counter of the next request (under a cap), the memory
+//! budget for large answers, and the channel to the collector, which is used up to ten times per second.
 
 mod exchange;
 mod send_loop;

@@ -1,5 +1,6 @@
 //! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
-//! was measured is kept. While it is written, the second ends the process. SIGTERM and SIGHUP (a
+//! was measured is kept. While it is written, the first only warns, and one that follows more than a second
+//! later ends the process. SIGTERM and SIGHUP (a
 //! closed terminal) count as Ctrl-C, except a SIGHUP that the process inherited as ignored (`nohup`).
 
 use std::io;

@@ -67,7 +67,7 @@ pub(crate) enum Connect {
 pub(crate) enum Balance {
     /// In turn.
     RoundRobin,
-    /// To the server with the fewest requests in flight.
+    /// To the server with the fewest requests in flight, as each worker counts its own.
     LeastInFlight,
     /// All turns of a conversation to one server.
     SessionSticky,

@@ -10,7 +10,9 @@ use super::Cli;
 
 const HEAD: &str = "# Flags\n\n\
     This page lists every command and flag. A test generates it from their definitions (`INFEROMETER_BLESS=1 cargo test \
-    -p inferometer flags_page`). `inferometer COMMAND --help` shows the same.\n";
+    -p inferometer flags_page`). `inferometer COMMAND --help` shows the same. Neither has short forms, aliases and \
+    spellings of vLLM's (see [compatibility.md](compatibility.md)), nor `run --config FILE.yaml`, whose keys are the flags \
+    of `run`.\n";
 
 fn page() -> String {
     let mut cli = Cli::command();

@@ -93,13 +93,18 @@ pub(crate) struct SimArgs {
     )]
     pub(crate) tls_client_ca: Option<PathBuf>,
     /// Metric names of `/metrics`: vllm or sglang.
-    #[arg(long, default_value = "vllm", value_name = "NAMES")]
+    #[arg(
+        long,
+        default_value = "vllm",
+        value_name = "NAMES",
+        help_heading = "Observation"
+    )]
     pub(crate) metrics: String,
     /// File for the truth log, in addition to `GET /truth`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Observation")]
     pub(crate) truth: Option<PathBuf>,
     /// Add the kernel's send timestamp of each event to the truth log (Linux; costs some 10 to 30 %
     /// more CPU time).
-    #[arg(long)]
+    #[arg(long, help_heading = "Observation")]
     pub(crate) kernel_stamps: bool,
 }

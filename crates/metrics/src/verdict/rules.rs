@@ -119,11 +119,11 @@ pub const RULES: &[Rule] = &[
         caution: From(2.0),
         invalid: From(100.0),
         en: Advice {
-            meaning: "the client was slow to read; latencies are correct, but a closed loop reacted late",
+            meaning: "the client was slow to read; latencies are correct, but requests that wait for an earlier answer (closed loop, conversation) were sent late",
             remedy: "use more workers (--workers), or stop other programs on this machine",
         },
         zh: Advice {
-            meaning: "客户端读取较慢；延迟正确，但闭环的反应偏晚",
+            meaning: "客户端读取较慢；延迟正确，但需等待先前回答的请求（闭环、对话）发送偏晚",
             remedy: "增加工作线程（--workers），或停止本机其他程序",
         },
         measure: |run| run.extras.receive.lag_ms.map(|spread| spread.p99),

@@ -1,4 +1,5 @@
-//! The APIs that servers speak: one file each, and one line in [`ALL`].
+//! The APIs that servers speak: one file for each API or family of APIs, and one line in [`ALL`] for
+//! each backend.
 //!
 //! A backend turns a request into a body and an answer into record facts. To add one, write its
 //! file, add it to [`ALL`], and give it a golden exchange test.

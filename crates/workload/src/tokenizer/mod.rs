@@ -1,14 +1,14 @@
-//! Tokenizers in the Hugging Face format, with the meaning that Python's `AutoTokenizer` gives
-//! them.
+//! Tokenizers: `tokenizer.json`, and the other files that models ship with ([`formats`]), with the
+//! meaning that Python's `AutoTokenizer` gives them.
 //!
 //! The crate `tokenizers` is the reference: it reads every tokenizer with a step that our own code
 //! does not know, and tests compare the two token for token (`tests.rs` here, and
-//! `tests/local_data.rs` for the tokenizers of large models). The other tokenizers, nearly all
-//! byte-pair ones, are loaded and encoded by our own code ([`file`], [`bpe`], [`pipeline`],
-//! [`split`]), since both happen before the first request is sent. When loading, the crate fills
+//! `tests/local_data.rs` for the tokenizers of large models). For all other tokenizers, nearly
+//! all of them byte-pair ones, our own code loads the tokenizer and encodes texts ([`file`], [`bpe`],
+//! [`pipeline`], [`split`]), because loading and encoding both delay the first request. When loading, the crate fills
 //! hash maps of owned strings and compiles regular expressions; when encoding, it keeps the origin
 //! of every byte, which counting does not need. `benches/startup.sh TOKENIZER` measures what a
-//! start takes (the README has the numbers); `examples/speed.rs` measures loading and counting
+//! start takes (the README has the number for the built-in tokenizer); `examples/speed.rs` measures loading and counting
 //! alone.
 
 mod bpe;
