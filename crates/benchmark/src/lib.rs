@@ -39,6 +39,7 @@ mod compat;
 mod decoding;
 mod error;
 mod export;
+mod gate;
 mod header;
 mod history;
 mod json_integers;
@@ -70,6 +71,7 @@ pub use collect::{Collected, add_details, collect_runs, file_rows, read_details,
 pub use compat::Compat;
 pub use decoding::Decoding;
 pub use error::{Cause, Error, OrError};
+pub use gate::{Question, named_paths};
 pub use inferometer_workload::{DatasetSpec, LengthsSpec};
 pub use json_integers::check_integers;
 pub use numbers::{Look, Numbers};

@@ -19,7 +19,7 @@ use crate::observer::{Observer, Shown};
 use crate::probe::ProbeNumbers;
 use crate::run_records::count_in_memory;
 use crate::settings::Exports;
-use crate::spec::{RunFacts, RunSpec};
+use crate::spec::{RunFacts, RunSpec, without_seeds};
 use crate::{export, page, vllm};
 
 /// Where and how vLLM's result file of a run folder is written.
@@ -158,6 +158,7 @@ impl FolderRun {
         if self.manifest.run.partial {
             vllm::mark_partial(&mut result);
         }
+        vllm::note_recipe(&mut result, &self.spec, &self.facts);
         vllm::note_command(&mut result, &self.manifest);
         Ok(result)
     }
@@ -222,18 +223,6 @@ impl FolderRun {
             run_folder: Some(&self.folder),
             simulated: simulated.as_ref(),
         });
-    }
-}
-
-/// Removes every seed from settings, at any depth.
-fn without_seeds(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Object(map) => {
-            map.retain(|key, _| key != "seed" && key != "request_id_prefix");
-            map.values_mut().for_each(without_seeds);
-        }
-        serde_json::Value::Array(list) => list.iter_mut().for_each(without_seeds),
-        _ => {}
     }
 }
 

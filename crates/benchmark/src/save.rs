@@ -110,6 +110,7 @@ impl Finished<'_> {
         let mut result = vllm::result(header, self.records, self.numbers, &load.health, load.start);
         result.rps_change_events =
             vllm::rate_changes(&settings.load.arrivals, schedule, load.start);
+        vllm::note_recipe(&mut result, &RunSpec::of(settings), self.facts);
         // A simulation's result is the same wherever it is saved.
         if !self.manifest.run.simulated {
             vllm::note_command(&mut result, self.manifest);

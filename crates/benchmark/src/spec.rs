@@ -4,6 +4,7 @@
 //! with the records and [`RunFacts`], a [`RunSpec`] decides every number that is reported.
 
 mod first_version;
+mod recipe;
 
 use inferometer_arrival::Rate;
 use inferometer_core::redact::redact_json;
@@ -16,6 +17,8 @@ use crate::compat::Compat;
 use crate::decoding::Decoding;
 use crate::error::{Error, OrError};
 use crate::probe::ProbeNumbers;
+pub(crate) use recipe::without_seeds;
+
 use crate::settings::{
     ConnectionSpec, ContentSpec, LoadSpec, ReportSpec, Settings, TargetSpec, WorkloadSpec,
 };

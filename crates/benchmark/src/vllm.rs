@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
 use crate::settings::SavingSettings;
+use crate::spec::{RunFacts, RunSpec};
 
 /// Name of the result file that a recovery writes into the run folder.
 const RECOVERED_RESULT: &str = "result.json";
@@ -92,6 +93,9 @@ impl IntendedResult {
         {
             result.rps_change_events = rate_changes(arrivals, schedule, start);
         }
+        if let Ok((spec, facts)) = RunSpec::read(manifest) {
+            note_recipe(&mut result, &spec, &facts);
+        }
         mark_partial(&mut result);
         result.inferometer["recovered"] = true.into();
         if let Some(folder) = folder {
@@ -130,6 +134,11 @@ pub(crate) fn note_command(result: &mut VllmResult, manifest: &Manifest) {
     if !manifest.command.is_empty() {
         result.inferometer["command"] = manifest.command.as_str().into();
     }
+}
+
+/// Adds what the run was to measure, which decides with which other runs it can be compared.
+pub(crate) fn note_recipe(result: &mut VllmResult, spec: &RunSpec, facts: &RunFacts) {
+    result.inferometer["recipe"] = spec.recipe(facts);
 }
 
 /// Marks a run that did not reach its planned end.

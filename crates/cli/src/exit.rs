@@ -2,10 +2,12 @@
 //!
 //! | code | meaning |
 //! | --- | --- |
-//! | 0 | success |
-//! | 1 | the run failed: for example, every request failed |
+//! | 0 | success; `gate`: pass |
+//! | 1 | the run failed: for example, every request failed; `gate`: worse |
 //! | 2 | bad usage: a flag, a file or the server's address is wrong; nothing was measured |
-//! | 3 | the verdict is INVALID, and `--strict` is set |
+//! | 3 | the verdict is INVALID where that matters: with `--strict`, or of all runs that a command is to judge |
+//! | 4 | `gate`: the runs cannot tell |
+//! | 5 | the runs cannot be compared: they did not measure the same |
 //! | 130 | stopped early by Ctrl-C, SIGTERM or SIGHUP; what was measured is kept |
 //!
 //! A command that has nothing to keep is ended by the signal itself, which a shell shows as 128 + its
@@ -27,6 +29,10 @@ pub(crate) enum Exit {
     BadUsage = 2,
     /// The verdict is INVALID under `--strict`.
     Invalid = 3,
+    /// A gate that cannot tell.
+    CannotTell = 4,
+    /// Runs that did not measure the same.
+    NotComparable = 5,
     /// Stopped early by the user or by the system.
     Interrupted = 130,
 }

@@ -73,6 +73,9 @@ pub enum DecideError {
     /// The groups did not measure the same.
     #[error("not comparable: {}", differences(.0))]
     NotComparable(NotComparable),
+    /// A run cannot be compared with itself.
+    #[error("{0} is in both groups: expected different runs")]
+    InBoth(String),
     /// Pairs need two members each.
     #[error(
         "pairs need as many runs in the baseline as in the candidate: got {baseline} and {candidate} that are data"
@@ -137,6 +140,12 @@ impl Groups {
         design: Design,
         may_differ: &[String],
     ) -> Result<Self, DecideError> {
+        if let Some(both) = baseline
+            .iter()
+            .find(|one| candidate.iter().any(|other| other.name == one.name))
+        {
+            return Err(DecideError::InBoth(both.name.clone()));
+        }
         let mut left_out = Vec::new();
         let baseline = sound(baseline, "baseline", &mut left_out)?;
         let candidate = sound(candidate, "candidate", &mut left_out)?;

@@ -1,6 +1,6 @@
 //! From the runs of two groups to a decision for each metric, and one for all.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effect::{Design, Effect, NoEffect};
 use crate::looks::Looks;
@@ -82,7 +82,7 @@ pub struct Judgement {
 }
 
 /// What a gate says of all its metrics together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// No metric is worse by more than its margin.

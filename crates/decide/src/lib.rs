@@ -8,6 +8,7 @@
 //! Pure: no files, no clock, no random numbers.
 
 mod effect;
+mod gate_file;
 mod groups;
 mod judge;
 mod looks;
@@ -16,6 +17,7 @@ mod power;
 mod recipe;
 
 pub use effect::{Design, Effect, Interval, NoEffect};
+pub use gate_file::{DecisionFile, GateError, GateFile, Look};
 pub use groups::{Asked, DecideError, Groups, LeftOut, Member, NotComparable};
 pub use judge::{CONFIDENCE, Decision, Gate, Judgement, Outcome, POWER, Values, compare, gate};
 pub use looks::Looks;

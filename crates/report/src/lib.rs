@@ -7,6 +7,7 @@ pub mod chart;
 mod compare;
 pub mod console;
 mod dataset_stats;
+mod decision;
 mod document;
 mod findings;
 mod format;
@@ -18,6 +19,7 @@ pub mod visualize;
 
 pub use compare::{Comparison, Side, TooFewRuns};
 pub use dataset_stats::dataset_stats_figure;
+pub use decision::DecisionReport;
 pub use lang::{Lang, UnknownLang};
 pub use run_page::{RunAbout, RunPageInput, run_page};
 pub use timeline::timeline_page;

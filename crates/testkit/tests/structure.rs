@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["core"]),
     ("workload", &["core", "os"]),
     ("metrics", &["core"]),
+    ("decide", &["core"]),
     ("results", &["core", "os"]),
     ("wire", &["core", "os"]),
     ("telemetry", &["core", "os"]),
@@ -33,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sim",
         ],
     ),
-    ("report", &["core", "metrics"]),
+    ("report", &["core", "metrics", "decide"]),
     (
         "benchmark",
         &[
@@ -48,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sim",
             "engine",
             "report",
+            "decide",
         ],
     ),
     ("campaign", &["core", "os", "wire", "metrics", "results"]),

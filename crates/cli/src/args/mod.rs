@@ -12,6 +12,7 @@ mod connection;
 mod dataset;
 mod engine;
 mod export;
+mod groups;
 #[cfg(test)]
 mod reference;
 mod run;
@@ -31,6 +32,7 @@ pub(crate) use connection::{Balance, Connect, ConnectionArgs};
 pub(crate) use dataset::DatasetArgs;
 pub(crate) use engine::EngineArgs;
 pub(crate) use export::ExportArgs;
+pub(crate) use groups::{GateArgs, GroupArgs};
 pub(crate) use run::{
     ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs, Ui,
 };
@@ -111,6 +113,8 @@ pub(crate) enum Command {
     Visualize(VisualizeArgs),
     /// Compare runs side by side.
     Compare(CompareArgs),
+    /// Decide whether a group of runs is worse than another by more than a margin.
+    Gate(GateArgs),
     /// Check that a server works with inferometer, and say what to fix.
     Check(CheckArgs),
     /// Show the documentation of a topic, or all options of a command.

@@ -8,12 +8,16 @@ use inferometer_report::{Comparison, Side};
 use inferometer_results::{find_run_folders, is_run_folder};
 
 use super::collect::collect;
+use super::groups;
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
 /// Prints the comparison of the runs in `args`.
 pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failure> {
+    if !args.groups.baseline.is_empty() {
+        return groups::compare(args, output);
+    }
     let mut sides: Vec<Side> = Vec::new();
     for path in &args.runs {
         if path.is_dir() {

@@ -5,6 +5,7 @@ pub(crate) mod calibrate;
 pub(crate) mod check;
 mod collect;
 pub(crate) mod compare;
+pub(crate) mod groups;
 pub(crate) mod help;
 pub(crate) mod import;
 pub(crate) mod quickstart;

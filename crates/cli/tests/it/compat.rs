@@ -325,3 +325,68 @@ fn help_can_be_requested_by_group_and_by_word() {
         "{word}"
     );
 }
+
+/// vLLM's first line for these arguments; no server is needed for it.
+fn namespace(typed: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = INFEROMETER.command(folder.path());
+    let output = command
+        .args(["run", "--compat=vllm"])
+        .args(typed)
+        .output()
+        .unwrap();
+    let line = stdout(&output).lines().next().map(str::to_owned);
+    line.unwrap_or_else(|| panic!("{}", printed(&output)))
+}
+
+/// From the output of vLLM 0.32 for these arguments, without its logging options and the names
+/// of its functions.
+#[test]
+fn the_line_is_the_one_vllm_prints() {
+    let line = namespace(&[
+        "--backend=vllm",
+        "--base-url=http://127.0.0.1:1",
+        "--model=truth-model",
+        "--tokenizer=builtin",
+        "--random-input-len=64",
+        "--request-rate=15",
+        "--burstiness=0.8",
+        "--goodput",
+        "ttft:200",
+        "tpot:50",
+        "--header",
+        "authorization=Bearer sesame",
+    ]);
+    for part in [
+        "Namespace(subparser='bench', bench_type='serve', trust_remote_code=False, seed=0, num_prompts=1000, \
+         dataset_name='random', no_stream=False, dataset_path=None, ",
+        "timed_trace_sec_multiplier=1, ",
+        "asr_max_audio_len_sec=inf, asr_min_audio_len_sec=0.0, random_input_len=64, random_output_len=128, \
+         random_range_ratio='0.0', ",
+        "random_mm_limit_mm_per_prompt={'image': 255, 'video': 1}, random_mm_bucket_config={(256, 256, 1): \
+         0.5, (720, 1280, 1): 0.5, (720, 1280, 16): 0.0}, hf_subset=None, ",
+        "label=None, backend='vllm', base_url='http://127.0.0.1:1', host='127.0.0.1', port=8000, \
+         endpoint='/v1/completions', header='***', max_concurrency=None, model='truth-model', ",
+        "request_rate=15.0, burstiness=0.8, probe_request_rate=0.0, disable_tqdm=False, num_warmups=0, ",
+        "goodput=['ttft:200', 'tpot:50'], request_id_prefix='bench-",
+        "timeline_itl_thresholds='25,50', plot_dataset_stats=False)",
+    ] {
+        assert!(line.contains(part), "no {part:?} in {line}");
+    }
+    assert!(!line.contains("sesame"));
+}
+
+#[test]
+fn texts_are_quoted_as_python_quotes_them() {
+    let line = namespace(&[
+        "--model=it's",
+        "--label=a\\b\n\"'",
+        "--base-url=http://u:secret@127.0.0.1:1/x",
+    ]);
+    assert!(line.contains(r#"model="it's""#), "{line}");
+    assert!(line.contains(r#"label='a\\b\n"\'', "#), "{line}");
+    assert!(
+        line.contains("base_url='http://***@127.0.0.1:1/x'"),
+        "{line}"
+    );
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use inferometer_campaign::{
-    Exit, Finding, RunFolder, RunOutput, Settings, Work, World, findings_of, verdict_of,
+    Exit, InvalidRun, RateTable, RunFolder, RunOutput, Settings, Work, World,
 };
 use inferometer_results::{ImportedRun, read_result_summary};
 
@@ -63,10 +63,8 @@ pub(super) fn benchmarks(
         ];
         table.add(rate, bench.run(&format!("rate{rate}"), &own));
     }
-    table.report(
-        &format!("{prompts} requests at each of {rates:?} requests/s"),
-        findings,
-    );
+    let good = format!("{prompts} requests at each of {rates:?} requests/s");
+    report(table, &good, findings);
     Ok(())
 }
 
@@ -97,87 +95,18 @@ impl Bench<'_> {
     }
 }
 
-/// The results at all rates.
-#[derive(Default)]
-struct RateTable {
-    rows: Vec<Vec<String>>,
-    /// The first run that failed, or in which requests failed.
-    failure: Option<String>,
-    /// The first run that is INVALID.
-    invalid: Option<Invalid>,
-}
-
-struct Invalid {
-    rate: u64,
-    finding: Finding,
-}
-
-impl RateTable {
-    fn add(&mut self, rate: u64, run: Result<ImportedRun, String>) {
-        let run = match run {
-            Ok(run) => run,
-            Err(reason) => {
-                self.failure
-                    .get_or_insert(format!("the run at rate {rate} failed: {reason}"));
-                self.rows.push(vec![rate.to_string(), "failed".to_owned()]);
-                return;
-            }
-        };
-        let number = |key: &str| {
-            run.number(key)
-                .map_or("–".to_owned(), |number| format!("{number:.1}"))
-        };
-        let failed = run.number("failed");
-        if failed.is_some_and(|failed| failed > 0.0) {
-            self.failure
-                .get_or_insert(format!("requests fail at rate {rate}"));
-        }
-        let level = verdict_of(&run).unwrap_or_default();
-        let findings = findings_of(&run);
-        let codes: Vec<&str> = findings.iter().map(|finding| &*finding.code).collect();
-        let verdict = format!("{level} {}", codes.join(", "));
-        self.rows.push(vec![
-            rate.to_string(),
-            number("request_throughput"),
-            failed.map_or("–".to_owned(), |failed| failed.to_string()),
-            number("median_ttft_ms"),
-            number("p99_ttft_ms"),
-            number("median_tpot_ms"),
-            verdict.trim_end().to_owned(),
-        ]);
-        if level == "INVALID"
-            && self.invalid.is_none()
-            && let Some(finding) = findings.into_iter().next()
-        {
-            self.invalid = Some(Invalid { rate, finding });
+/// Reports the rates; `good` is what to say when nothing failed.
+fn report(table: RateTable, good: &str, findings: &mut Findings<'_>) {
+    match &table.failure {
+        None => findings.good("rates", good),
+        Some(reason) => {
+            findings.bad("rates", reason, "lower the rate, or see the server's log");
         }
     }
-
-    /// `good` is what to report when nothing failed.
-    fn report(self, good: &str, findings: &mut Findings<'_>) {
-        let head = [
-            "rate",
-            "requests/s",
-            "failed",
-            "TTFT p50 ms",
-            "TTFT p99 ms",
-            "TPOT p50 ms",
-            "verdict",
-        ];
-        match self.failure {
-            None => findings.good("rates", good),
-            Some(reason) => {
-                findings.bad("rates", reason, "lower the rate, or see the server's log");
-            }
-        }
-        if let Some(Invalid { rate, finding }) = self.invalid {
-            let detail = format!("the run at rate {rate} is INVALID: {}", finding.code);
-            findings.note("measuring", detail, &finding.remedy);
-        }
-        let mut table = vec![head.map(str::to_owned).to_vec()];
-        table.extend(self.rows);
-        findings.print(&align(&table));
-        findings
-            .print_line("  (these few requests show that the server works, not how fast it is)");
+    if let Some(InvalidRun { rate, finding }) = &table.invalid {
+        let detail = format!("the run at rate {rate} is INVALID: {}", finding.code);
+        findings.note("measuring", detail, &finding.remedy);
     }
+    findings.print(&align(&table.cells()));
+    findings.print_line("  (these few requests show that the server works, not how fast it is)");
 }

@@ -1,0 +1,114 @@
+//! A gate's question, from its file and its flags, and the file that counts its looks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use inferometer_decide::{Asked, DecisionFile, Gate, GateError, GateFile, Groups, Looks, gate};
+use inferometer_results::write_bytes;
+
+use crate::error::{Error, OrError};
+
+/// What a gate asks of two groups of runs.
+#[derive(Clone, Debug)]
+pub struct Question {
+    asked: Vec<Asked>,
+    /// The runs are pairs.
+    pub paired: bool,
+    /// Settings that the groups need not share.
+    pub may_differ: Vec<String>,
+    decisions: Option<PathBuf>,
+    max_runs: Option<usize>,
+}
+
+impl Question {
+    /// The question in the file at `config`, if there is one, and in `max_regression` (METRIC=PERCENT), which wins. With
+    /// a file for `decisions`, looks are counted there; the last one is at `max_runs`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the file or a margin is invalid, or no metric is named.
+    pub fn new(
+        config: Option<&Path>,
+        max_regression: &[String],
+        decisions: Option<PathBuf>,
+        max_runs: Option<usize>,
+    ) -> Result<Self, Error> {
+        let file = config.map_or(Ok(GateFile::default()), read_config)?;
+        let mut asked: Vec<Asked> = Vec::new();
+        let of_file = file
+            .max_regression
+            .iter()
+            .map(|(metric, percent)| Asked::new(metric, *percent));
+        for one in of_file.chain(max_regression.iter().map(|text| Asked::parse(text))) {
+            let one = one.or_usage()?;
+            asked.retain(|earlier| earlier.metric != one.metric);
+            asked.push(one);
+        }
+        if asked.is_empty() {
+            return Err(GateError::NoMetric).or_usage();
+        }
+        Ok(Self {
+            asked,
+            paired: file.paired,
+            may_differ: file.may_differ,
+            decisions,
+            max_runs,
+        })
+    }
+
+    /// The answer; the look is written into the file of decisions.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when a run lacks a metric, or the file of decisions cannot be read or asks something else; a
+    /// failure when it cannot be written.
+    pub fn judge(&self, groups: &Groups) -> Result<Gate, Error> {
+        let values = groups.values(&self.asked).or_usage()?;
+        let runs = groups.replicates();
+        let Some(path) = &self.decisions else {
+            return Ok(gate(&values, groups.design, &Looks::single(runs)));
+        };
+        let earlier = path.exists().then(|| read_decisions(path)).transpose()?;
+        let looks =
+            DecisionFile::looks(earlier.as_ref(), &self.asked, self.max_runs, runs).or_usage()?;
+        let found = gate(&values, groups.design, &looks);
+        let file = DecisionFile::after(&looks, earlier, &self.asked, found.decision);
+        write_bytes(path, &serde_json::to_vec_pretty(&file).or_failure()?).or_failure()?;
+        Ok(found)
+    }
+}
+
+fn read_config(path: &Path) -> Result<GateFile, Error> {
+    let named = |error: Error| error.context(&path.display().to_string());
+    let text = fs::read_to_string(path).or_usage().map_err(named)?;
+    toml::from_str(&text).or_usage().map_err(named)
+}
+
+fn read_decisions(path: &Path) -> Result<DecisionFile, Error> {
+    let named = |error: Error| error.context(&path.display().to_string());
+    let text = fs::read_to_string(path).or_usage().map_err(named)?;
+    serde_json::from_str(&text).or_usage().map_err(named)
+}
+
+/// The files and folders of these names; a name that does not exist is a pattern with `*`, `?`, `[…]` and `**`.
+///
+/// # Errors
+///
+/// A usage error when a pattern is invalid, or nothing has such a name.
+pub fn named_paths(patterns: &[String]) -> Result<Vec<PathBuf>, Error> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for pattern in patterns {
+        let before = paths.len();
+        if Path::new(pattern).exists() {
+            paths.push(pattern.into());
+        } else {
+            paths.extend(glob::glob(pattern).or_usage()?.filter_map(Result::ok));
+        }
+        if paths.len() == before {
+            return Err(Error::usage(format!(
+                "{pattern}: no file or folder has this name"
+            )));
+        }
+    }
+    Ok(paths)
+}

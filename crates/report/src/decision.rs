@@ -1,0 +1,306 @@
+//! What a comparison or a gate of two groups of runs found, as text, Markdown, JSON, JUnit and annotations.
+
+use std::fmt::Write as _;
+
+use inferometer_core::visible;
+use inferometer_decide::{
+    CONFIDENCE, Decision, Design, Gate, Groups, Judgement, LeftOut, Member, Outcome,
+};
+use serde_json::{Value, json};
+
+use crate::Lang;
+use crate::chart::escape;
+use crate::document::Document;
+use crate::format::significant;
+
+/// What was found, with what is needed to show it.
+#[derive(Debug)]
+pub struct DecisionReport<'a> {
+    /// The runs.
+    pub groups: &'a Groups,
+    /// Each metric.
+    pub metrics: &'a [Judgement],
+    /// What a gate says of all of them; `None` for a comparison.
+    pub gate: Option<&'a Gate>,
+    /// Language of text and Markdown.
+    pub lang: Lang,
+}
+
+impl DecisionReport<'_> {
+    /// As plain text.
+    pub fn to_text(&self) -> String {
+        self.document().to_plain()
+    }
+
+    /// As Markdown, such as for a comment on a pull request.
+    pub fn to_markdown(&self) -> String {
+        self.document().to_markdown()
+    }
+
+    /// As JSON; `format_version` 1.
+    pub fn to_json(&self) -> Value {
+        let names = |members: &[Member]| {
+            members
+                .iter()
+                .map(|one| one.name.clone())
+                .collect::<Vec<_>>()
+        };
+        let mut found = json!({
+            "format_version": 1,
+            "design": self.groups.design,
+            "confidence": CONFIDENCE,
+            "baseline": {"runs": names(self.groups.baseline())},
+            "candidate": {"runs": names(self.groups.candidate())},
+            "left_out": self.groups.left_out,
+            "settings_known": !self.groups.settings_unknown,
+            "allowed_differences": self.groups.allowed,
+            "metrics": self.metrics,
+        });
+        if let Some(gate) = self.gate {
+            found["decision"] = json!(gate.decision);
+            found["pairs_needed"] = json!(gate.pairs_needed);
+        }
+        found
+    }
+
+    /// As JUnit XML, a test case for each metric: worse is a failure, cannot tell is skipped.
+    pub fn to_junit(&self) -> String {
+        let count = |decision: Decision| {
+            self.metrics
+                .iter()
+                .filter(|one| one.decision == decision)
+                .count()
+        };
+        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let _ = writeln!(
+            out,
+            "<testsuite name=\"inferometer gate\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">",
+            self.metrics.len(),
+            count(Decision::Worse),
+            count(Decision::CannotTell)
+        );
+        for metric in self.metrics {
+            let sentence = escape(&visible(&sentence(metric, self.gate.is_some(), Lang::En)));
+            let inner = match metric.decision {
+                Decision::Worse => format!("<failure message=\"{sentence}\"/>"),
+                Decision::CannotTell => format!("<skipped message=\"{sentence}\"/>"),
+                Decision::Better | Decision::Equivalent => {
+                    format!("<system-out>{sentence}</system-out>")
+                }
+            };
+            let name = escape(&visible(&metric.metric));
+            let _ = writeln!(
+                out,
+                "  <testcase classname=\"inferometer.gate\" name=\"{name}\">{inner}</testcase>"
+            );
+        }
+        out.push_str("</testsuite>\n");
+        out
+    }
+
+    /// As workflow commands of GitHub Actions, a line for each metric that is worse or undecided.
+    pub fn to_annotations(&self) -> String {
+        self.metrics
+            .iter()
+            .filter_map(|metric| {
+                let kind = match metric.decision {
+                    Decision::Worse => "error",
+                    Decision::CannotTell => "warning",
+                    Decision::Better | Decision::Equivalent => return None,
+                };
+                let text = sentence(metric, self.gate.is_some(), Lang::En);
+                // GitHub reads % as the start of an escape.
+                let text = visible(&text).replace('%', "%25");
+                Some(format!("::{kind} title=inferometer gate::{text}\n"))
+            })
+            .collect()
+    }
+
+    fn document(&self) -> Document {
+        let lang = self.lang;
+        let mut doc = Document::default();
+        match self.gate {
+            Some(gate) => {
+                doc.heading(1, lang.pick("Gate", "回归门禁"));
+                doc.text(verdict_sentence(gate, lang));
+            }
+            None => doc.heading(
+                1,
+                lang.pick("Comparison of two groups of runs", "两组运行的对比"),
+            ),
+        }
+        self.groups_part(&mut doc);
+        let head = [
+            lang.pick("Metric", "指标"),
+            lang.pick("baseline", "基准"),
+            lang.pick("candidate", "候选"),
+            lang.pick("change", "变化"),
+            lang.pick("95 % interval", "95 % 置信区间"),
+            lang.pick("margin", "容差"),
+            lang.pick("detectable", "可检出"),
+            lang.pick("decision", "结论"),
+            lang.pick("runs needed", "还需次数"),
+        ];
+        let rows = self.metrics.iter().map(|metric| self.row(metric)).collect();
+        doc.table(&head, rows);
+        doc.text(self.explanation());
+        doc
+    }
+
+    fn groups_part(&self, doc: &mut Document) {
+        let lang = self.lang;
+        let (baseline, candidate) = (self.groups.baseline().len(), self.groups.candidate().len());
+        doc.text(match (lang, self.groups.design) {
+            (Lang::En, Design::Groups) => {
+                format!("{baseline} runs of the baseline, {candidate} of the candidate; each run counts once.")
+            }
+            (Lang::En, Design::Paired) => {
+                format!("{baseline} pairs of runs, each of a baseline and a candidate with the same workload.")
+            }
+            (Lang::Zh, Design::Groups) => {
+                format!("基准 {baseline} 次运行，候选 {candidate} 次运行；每次运行计一次。")
+            }
+            (Lang::Zh, Design::Paired) => format!("{baseline} 对运行，每对为负载相同的基准与候选各一次。"),
+        });
+        let left_out = |one: &LeftOut| match lang {
+            Lang::En => format!("Left out: {} ({})", one.name, one.reason),
+            Lang::Zh => format!("未计入：{}（{}）", one.name, one.reason),
+        };
+        doc.list(self.groups.left_out.iter().map(left_out).collect());
+        if self.groups.settings_unknown {
+            doc.text(lang.pick(
+                "Some of these files do not hold all settings (sampling, dataset, ignore_eos, endpoint and others): \
+                 whether the runs share those is unknown. The model, lengths, counts, rate and cap that the files hold \
+                 agree.",
+                "部分文件不含全部设置（采样、数据集、ignore_eos、端点等），双方在这些设置上是否一致未知。文件中已有的模型、\
+                 长度、请求数、速率与并发上限一致。",
+            ));
+        }
+        if !self.groups.allowed.is_empty() {
+            let allowed = self.groups.allowed.join(", ");
+            doc.text(match lang {
+                Lang::En => format!("These settings differ, as --may-differ allows: {allowed}"),
+                Lang::Zh => format!("以下设置不同（--may-differ 允许）：{allowed}"),
+            });
+        }
+    }
+
+    fn row(&self, metric: &Judgement) -> Vec<String> {
+        let interval = match (metric.low_percent, metric.high_percent) {
+            (Some(low), Some(high)) => format!("{} … {} %", signed(low), signed(high)),
+            _ => "–".to_owned(),
+        };
+        let percent =
+            |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1} %"));
+        let needed = match (metric.decision, metric.pairs_needed) {
+            (Decision::CannotTell, Some(needed)) => format!("+{needed}"),
+            (Decision::CannotTell, None) => self.lang.pick("unknown", "未知").to_owned(),
+            _ => "–".to_owned(),
+        };
+        vec![
+            metric.metric.clone(),
+            significant(metric.baseline, 4),
+            significant(metric.candidate, 4),
+            format!("{} %", signed(metric.change_percent)),
+            interval,
+            percent(Some(metric.margin_percent)),
+            percent(metric.detectable_percent),
+            word(metric.decision, self.gate.is_some(), self.lang).to_owned(),
+            needed,
+        ]
+    }
+
+    fn explanation(&self) -> String {
+        let single = self.metrics.iter().any(|one| one.low_percent.is_none());
+        let mut text = match (self.lang, self.gate.is_some()) {
+            (Lang::En, false) => "Better or worse: the interval of the change does not contain 0. Equivalent: it is within \
+                the margin. Detectable: the smallest change for the worse that this many runs with this noise find in 4 \
+                of 5 cases. Intervals are of one metric each: of 20 metrics that did not change, about one is called \
+                better or worse."
+                .to_owned(),
+            (Lang::En, true) => "Worse: the whole interval, corrected for the number of metrics, is beyond the margin. Pass: \
+                the 95 % bound of the change for the worse is within it. Detectable: the smallest change for the worse \
+                that this many runs with this noise find in 4 of 5 cases."
+                .to_owned(),
+            (Lang::Zh, false) => "更好或更差：变化的区间不含 0。等效：区间在容差之内。可检出：以这样的次数与波动，五次中有四次\
+                能发现的最小劣化。每个区间只针对一个指标：20 个未变化的指标中，约有一个会被判为更好或更差。"
+                .to_owned(),
+            (Lang::Zh, true) => "更差：按指标数校正后的整个区间都超出容差。通过：劣化的 95 % 界在容差之内。可检出：以这样的次数与\
+                波动，五次中有四次能发现的最小劣化。"
+                .to_owned(),
+        };
+        if single {
+            text.push_str(self.lang.pick(
+                " A side with a single run, or a value of 0, has no interval: the noise between runs is unknown there.",
+                " 只有一次运行的一方，或数值为 0 时，没有区间：运行之间的波动未知。",
+            ));
+        }
+        text
+    }
+}
+
+fn signed(value: f64) -> String {
+    format!("{value:+.1}")
+}
+
+fn word(decision: Decision, gate: bool, lang: Lang) -> &'static str {
+    match decision {
+        Decision::Better => lang.pick("better", "更好"),
+        Decision::Worse => lang.pick("worse", "更差"),
+        Decision::Equivalent if gate => lang.pick("within the margin", "在容差内"),
+        Decision::Equivalent => lang.pick("equivalent", "等效"),
+        Decision::CannotTell => lang.pick("cannot tell", "无法判断"),
+    }
+}
+
+/// One metric as a sentence.
+fn sentence(metric: &Judgement, gate: bool, lang: Lang) -> String {
+    let change = signed(metric.change_percent);
+    let interval = match (metric.low_percent, metric.high_percent) {
+        (Some(low), Some(high)) => format!("{} … {} %", signed(low), signed(high)),
+        _ => lang.pick("unknown", "未知").to_owned(),
+    };
+    let (name, margin) = (&metric.metric, metric.margin_percent);
+    let word = word(metric.decision, gate, lang);
+    match lang {
+        Lang::En => {
+            format!("{name}: {word}: {change} % (95 % interval {interval}; margin {margin} %)")
+        }
+        Lang::Zh => {
+            format!("{name}：{word}：{change} %（95 % 置信区间 {interval}；容差 {margin} %）")
+        }
+    }
+}
+
+/// What the gate says, in a line.
+fn verdict_sentence(gate: &Gate, lang: Lang) -> String {
+    let of = |decision: Decision| {
+        let named: Vec<String> = gate
+            .metrics
+            .iter()
+            .filter(|one| one.decision == decision)
+            .map(|one| sentence(one, true, lang))
+            .collect();
+        named.join(lang.pick("; ", "；"))
+    };
+    match (gate.decision, lang) {
+        (Outcome::Pass, Lang::En) => "PASS: no metric is worse by more than its margin.".to_owned(),
+        (Outcome::Pass, Lang::Zh) => "通过：没有指标的劣化超过容差。".to_owned(),
+        (Outcome::Worse, Lang::En) => format!("WORSE: {}", of(Decision::Worse)),
+        (Outcome::Worse, Lang::Zh) => format!("更差：{}", of(Decision::Worse)),
+        (Outcome::CannotTell, Lang::En) => {
+            let more = gate.pairs_needed.map_or_else(
+                || "how many more runs are needed is unknown".to_owned(),
+                |needed| format!("about {needed} more runs on each side are needed"),
+            );
+            format!("CANNOT TELL: {more}. {}", of(Decision::CannotTell))
+        }
+        (Outcome::CannotTell, Lang::Zh) => {
+            let more = gate.pairs_needed.map_or_else(
+                || "还需多少次运行未知".to_owned(),
+                |needed| format!("每方大约还需 {needed} 次运行"),
+            );
+            format!("无法判断：{more}。{}", of(Decision::CannotTell))
+        }
+    }
+}
