@@ -3,10 +3,49 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use inferometer_decide::{Asked, DecisionFile, Gate, GateError, GateFile, Groups, Looks, gate};
-use inferometer_results::write_bytes;
+use inferometer_decide::{
+    Asked, DecisionFile, Gate, GateError, GateFile, Groups, Looks, Values, gate,
+};
+use inferometer_results::write_in_folder;
 
 use crate::error::{Error, OrError};
+
+/// What is judged of two servers unless metrics are named: what users wait, and what the server does for them. E2EL counts
+/// from the due instant where there is one.
+const CONTRASTED: [&str; 5] = [
+    "mean_ttft_ms",
+    "mean_tpot_ms",
+    "extras.response.e2el_ms.mean",
+    "extras.service.e2el_ms.mean",
+    "output_throughput",
+];
+
+/// The values of `metrics`, or without any, of those that stand for the whole and that all runs have. A change up to
+/// `margin_percent` does not matter.
+///
+/// # Errors
+///
+/// A usage error when a run lacks a metric, or the margin cannot be tested.
+pub fn contrasted(
+    groups: &Groups,
+    metrics: &[String],
+    margin_percent: f64,
+) -> Result<Vec<Values>, Error> {
+    let mut names = metrics.to_vec();
+    if names.is_empty() {
+        let shared = groups.metrics();
+        names.extend(
+            CONTRASTED
+                .map(str::to_owned)
+                .into_iter()
+                .filter(|name| shared.contains(name)),
+        );
+    }
+    let asked = names.iter().map(|name| Asked::new(name, margin_percent));
+    groups
+        .values(&asked.collect::<Result<Vec<_>, _>>().or_usage()?)
+        .or_usage()
+}
 
 /// What a gate asks of two groups of runs.
 #[derive(Clone, Debug)]
@@ -73,7 +112,7 @@ impl Question {
             DecisionFile::looks(earlier.as_ref(), &self.asked, self.max_runs, runs).or_usage()?;
         let found = gate(&values, groups.design, &looks);
         let file = DecisionFile::after(&looks, earlier, &self.asked, found.decision);
-        write_bytes(path, &serde_json::to_vec_pretty(&file).or_failure()?).or_failure()?;
+        write_in_folder(path, &serde_json::to_vec_pretty(&file).or_failure()?).or_failure()?;
         Ok(found)
     }
 }

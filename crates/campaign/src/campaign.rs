@@ -27,6 +27,8 @@ pub enum Form {
     Experiment,
     /// Commands for server and benchmark, as in vLLM's sweep.
     Serve,
+    /// Pairs of runs on two servers.
+    Ab,
 }
 
 impl Form {
@@ -36,6 +38,7 @@ impl Form {
             Self::Combos => "combos",
             Self::Experiment => "experiment",
             Self::Serve => "serve",
+            Self::Ab => "ab",
         }
     }
 }

@@ -11,7 +11,7 @@ use inferometer_os::files::{self, SMALL_FILE};
 use inferometer_results::Tool;
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::{Campaign, Cell};
+use crate::campaign::{Campaign, Cell, Form};
 use crate::claim::{Claim, Start};
 use crate::error::CampaignError;
 
@@ -317,9 +317,14 @@ fn make_room(campaign: &Campaign, journal: &Path, start: Start) -> Result<(), Ca
                 fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?;
             }
             _ => {
+                let remedies = match campaign.form {
+                    Form::Ab => "continue that experiment with --resume",
+                    _ => {
+                        "continue that sweep with --resume, run it again with --again, replace it with --overwrite"
+                    }
+                };
                 return Err(CampaignError::setting(format!(
-                    "{} already exists: continue that sweep with --resume, run it again with --again, replace it with --overwrite, or choose \
-                     another --output-dir",
+                    "{} already exists: {remedies}, or choose another --output-dir",
                     path.display()
                 )));
             }

@@ -8,6 +8,7 @@
 //! A cell's settings are typed ([`Work`], [`OurRun`]): they become the text of arguments only where
 //! a child process is started, and in the journal.
 
+mod ab;
 mod campaign;
 mod claim;
 mod combos;
@@ -43,6 +44,7 @@ mod world;
 
 use std::path::Path;
 
+pub use ab::{AbOptions, AbSide, ab_campaign, planned_looks};
 pub use campaign::{Campaign, Cell, Form, ServerSpec, Warmup};
 pub use claim::{Claim, Start};
 pub use error::CampaignError;
@@ -60,7 +62,7 @@ pub use process_runner::{CurrentLog, LogState, ProcessRunner, ProcessSettings};
 pub use rate_table::{InvalidRun, RateTable};
 pub use repeats::{Folded, fold, folded_table};
 pub use rerun::prepare_rerun;
-pub use serve::{ServeOptions, serve_campaign};
+pub use serve::{ServeOptions, refuse_other_sweep, serve_campaign};
 pub use serve_files::write_summaries;
 pub use stop_rules::{Condition, ConditionError, StopRules};
 pub use table_files::TableFiles;

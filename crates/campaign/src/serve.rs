@@ -26,6 +26,44 @@ const NAME_KEY: &str = "_benchmark_name";
 /// Longest name of a combination's folder; longer ones end in a hash.
 const LONGEST_FOLDER: usize = 255;
 
+/// The other commands of vLLM's `bench sweep`, with what to use here instead.
+const OTHER_SWEEPS: [(&str, &str); 5] = [
+    (
+        "serve_workload",
+        "write the rates or concurrencies as a list in an experiment file (inferometer help sweeps)",
+    ),
+    (
+        "serve_sla",
+        "write the rates or concurrencies as a list in an experiment file with a stop rule (inferometer help sweeps)",
+    ),
+    (
+        "startup",
+        "inferometer measures running servers only; use vLLM's own command",
+    ),
+    (
+        "plot",
+        "use inferometer aggregate and inferometer visualize",
+    ),
+    (
+        "plot_pareto",
+        "use inferometer aggregate and inferometer visualize --interactive",
+    ),
+];
+
+/// Refuses the commands of vLLM's `bench sweep` that are not built here, and names what to use instead.
+///
+/// # Errors
+///
+/// For the name of such a command.
+pub fn refuse_other_sweep(name: &str) -> Result<(), CampaignError> {
+    match OTHER_SWEEPS.iter().find(|(other, _)| *other == name) {
+        Some((_, instead)) => Err(CampaignError::setting(format!(
+            "sweep {name} is not supported: {instead}"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The flags of vLLM's sweep.
 #[derive(Clone, Debug, Default)]
 pub struct ServeOptions {
@@ -264,7 +302,7 @@ fn apply(command: &mut Vec<String>, combination: &Combination) {
     }
 }
 
-fn words(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
+pub(crate) fn words(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
     let words = words_or_none(flag, text)?;
     if words.is_empty() {
         return Err(CampaignError::setting(format!(

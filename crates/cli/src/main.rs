@@ -92,6 +92,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Aggregate(args) => commands::aggregate::aggregate(&args, output),
         Command::Visualize(args) => commands::visualize::visualize(&args, output),
         Command::Compare(args) => commands::compare::compare(&args, output),
+        Command::Ab(args) => commands::ab::ab(&args, output),
         Command::Gate(args) => commands::groups::gate(&args, output),
         Command::Help(args) => commands::help::help(&args, output),
         Command::Check(args) => commands::check::check(&args, output),

@@ -3,8 +3,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Outcome;
 use crate::groups::Asked;
-use crate::judge::Outcome;
 use crate::looks::Looks;
 use crate::metric::Direction;
 
@@ -117,8 +117,7 @@ impl Asked {
         let no_margin = || GateError::NoMargin(text.to_owned());
         let (metric, percent) = text.split_once('=').ok_or_else(no_margin)?;
         let percent: f64 = percent
-            .trim()
-            .trim_end_matches('%')
+            .trim_matches(|c: char| c.is_whitespace() || c == '%')
             .parse()
             .map_err(|_| no_margin())?;
         Self::new(metric.trim(), percent)

@@ -78,7 +78,7 @@ pub enum DecideError {
     InBoth(String),
     /// Pairs need two members each.
     #[error(
-        "pairs need as many runs in the baseline as in the candidate: got {baseline} and {candidate} that are data"
+        "pairs need as many runs in the baseline as in the candidate: got {baseline} and {candidate}"
     )]
     Unpaired {
         /// Runs of the baseline.
@@ -147,6 +147,10 @@ impl Groups {
             return Err(DecideError::InBoth(both.name.clone()));
         }
         let mut left_out = Vec::new();
+        let (baseline, candidate) = match design {
+            Design::Paired => whole_pairs(baseline, candidate, &mut left_out)?,
+            Design::Groups => (baseline, candidate),
+        };
         let baseline = sound(baseline, "baseline", &mut left_out)?;
         let candidate = sound(candidate, "candidate", &mut left_out)?;
         let mut groups = Self {
@@ -158,12 +162,6 @@ impl Groups {
             allowed: Vec::new(),
         };
         groups.check_recipes(may_differ)?;
-        if design == Design::Paired && groups.baseline.len() != groups.candidate.len() {
-            return Err(DecideError::Unpaired {
-                baseline: groups.baseline.len(),
-                candidate: groups.candidate.len(),
-            });
-        }
         Ok(groups)
     }
 
@@ -259,6 +257,12 @@ impl Groups {
                 names.push(format!("extras.response.{metric}.{stat}"));
             }
         }
+        let has_e2el = first.contains_key("mean_e2el_ms");
+        if !has_e2el && number(first, "extras.response.e2el_ms.mean").is_none() {
+            names.extend(
+                ["mean", "p50", "p99"].map(|stat| format!("extras.service.e2el_ms.{stat}")),
+            );
+        }
         let (e2el, others): (Vec<&String>, Vec<&String>) =
             first.keys().partition(|key| key.ends_with("_e2el_ms"));
         let is_spread = |key: &str| key.starts_with("std_");
@@ -305,6 +309,37 @@ fn measured(row: &Row, key: &str) -> Option<f64> {
     let is_unmeasured =
         value == 0.0 && Direction::of(key) == Some(Direction::Lower) && key != "failed";
     (!is_unmeasured).then_some(value)
+}
+
+/// The pairs of which both runs are data, or all if there are none.
+fn whole_pairs(
+    baseline: Vec<Member>,
+    candidate: Vec<Member>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<(Vec<Member>, Vec<Member>), DecideError> {
+    if baseline.len() != candidate.len() {
+        return Err(DecideError::Unpaired {
+            baseline: baseline.len(),
+            candidate: candidate.len(),
+        });
+    }
+    let (whole, broken): (Vec<_>, Vec<_>) = baseline
+        .into_iter()
+        .zip(candidate)
+        .partition(|(a, b)| unsound(&a.row).is_none() && unsound(&b.row).is_none());
+    if whole.is_empty() {
+        return Ok(broken.into_iter().unzip());
+    }
+    for (a, b) in broken {
+        let why = unsound(&a.row)
+            .or_else(|| unsound(&b.row))
+            .unwrap_or_default();
+        left_out.push(LeftOut {
+            name: format!("{} and {}", a.name, b.name),
+            reason: why,
+        });
+    }
+    Ok(whole.into_iter().unzip())
 }
 
 /// The members that are data.

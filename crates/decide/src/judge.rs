@@ -1,9 +1,8 @@
 //! From the runs of two groups to a decision for each metric, and one for all.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::effect::{Design, Effect, NoEffect};
-use crate::looks::Looks;
 use crate::metric::{Direction, unit};
 use crate::power::{needed_measured_errors, power, t_above, t_quantile};
 
@@ -12,9 +11,9 @@ pub const CONFIDENCE: f64 = 0.95;
 /// The probability with which the detectable change is found.
 pub const POWER: f64 = 0.8;
 /// Error probability of "worse": that of one end of the interval that is shown.
-const WORSE: f64 = (1.0 - CONFIDENCE) / 2.0;
+pub(crate) const WORSE: f64 = (1.0 - CONFIDENCE) / 2.0;
 /// Error probability of "pass", of each metric.
-const PASS: f64 = 1.0 - CONFIDENCE;
+pub(crate) const PASS: f64 = 1.0 - CONFIDENCE;
 /// More pairs than this are not advised.
 const MOST_PAIRS: usize = 1_000;
 
@@ -81,28 +80,16 @@ pub struct Judgement {
     pub reason: Option<String>,
 }
 
-/// What a gate says of all its metrics together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// No metric is worse by more than its margin.
-    Pass,
-    /// At least one is.
-    Worse,
-    /// Neither is shown.
-    CannotTell,
-}
-
 /// A metric whose change has an interval, on a scale on which a positive number is harm.
-struct Tested<'a> {
-    values: &'a Values,
-    effect: Effect,
-    harm: f64,
-    margin: f64,
+pub(crate) struct Tested<'a> {
+    pub(crate) values: &'a Values,
+    pub(crate) effect: Effect,
+    pub(crate) harm: f64,
+    pub(crate) margin: f64,
 }
 
 impl<'a> Tested<'a> {
-    fn of(values: &'a Values, design: Design) -> Result<Self, NoEffect> {
+    pub(crate) fn of(values: &'a Values, design: Design) -> Result<Self, NoEffect> {
         let (a, b) = (&values.baseline, &values.candidate);
         let effect = match design {
             Design::Paired => Effect::paired(a, b)?,
@@ -129,17 +116,27 @@ impl<'a> Tested<'a> {
     }
 
     /// The probability of a change at least this bad if the true one were exactly at the margin.
-    fn p_worse(&self) -> f64 {
+    pub(crate) fn p_worse(&self) -> f64 {
         t_above(self.errors(self.harm - self.margin), self.effect.freedom)
     }
 
     /// The probability of a change at least this good if the true one were exactly at the margin.
-    fn p_pass(&self) -> f64 {
+    pub(crate) fn p_pass(&self) -> f64 {
         t_above(self.errors(self.margin - self.harm), self.effect.freedom)
     }
 
+    /// The probability of a change at least this bad if the true one were an improvement by the margin.
+    pub(crate) fn p_no_gain(&self) -> f64 {
+        t_above(self.errors(self.harm + self.margin), self.effect.freedom)
+    }
+
+    /// The probability of a change at least this far from none, in either direction, if there were none.
+    pub(crate) fn p_differs(&self) -> f64 {
+        (2.0 * t_above(self.errors(self.harm.abs()), self.effect.freedom)).min(1.0)
+    }
+
     /// The change for the worse beyond `from` that a test at this level finds with a probability of 80 %.
-    fn detectable(&self, from: f64, level: f64) -> Option<f64> {
+    pub(crate) fn detectable(&self, from: f64, level: f64) -> Option<f64> {
         let critical = t_quantile(1.0 - level, self.effect.freedom);
         let needed = needed_measured_errors(critical, self.effect.freedom, POWER);
         let log = from + needed * self.effect.standard_error;
@@ -147,7 +144,7 @@ impl<'a> Tested<'a> {
     }
 
     /// How many more replicates a test at this level needs to find `distance`.
-    fn more(&self, distance: f64, level: f64) -> Option<usize> {
+    pub(crate) fn more(&self, distance: f64, level: f64) -> Option<usize> {
         let have = self.effect.replicates;
         let enough = |replicates: usize| {
             let then = self.effect.with_replicates(replicates);
@@ -169,7 +166,7 @@ impl<'a> Tested<'a> {
         Some(high - have)
     }
 
-    fn judgement(
+    pub(crate) fn judgement(
         &self,
         decision: Decision,
         detectable: Option<f64>,
@@ -210,7 +207,7 @@ impl Values {
         }
     }
 
-    fn without_interval(&self, why: NoEffect) -> Judgement {
+    pub(crate) fn without_interval(&self, why: NoEffect) -> Judgement {
         Judgement {
             reason: Some(why.to_string()),
             ..self.plain()
@@ -267,108 +264,6 @@ fn compare_one(tested: &Tested<'_>) -> Judgement {
     tested.judgement(decision, tested.detectable(0.0, WORSE), needed)
 }
 
-/// What a gate found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Gate {
-    /// What it says of all metrics together.
-    pub decision: Outcome,
-    /// Each metric.
-    pub metrics: Vec<Judgement>,
-    /// Pairs, or runs on each side, that are still needed: the most of any undecided metric.
-    pub pairs_needed: Option<usize>,
-}
-
-/// Judges whether the candidate is worse than the baseline by more than the margins.
-///
-/// "Worse" says that at least one metric is worse by more than its margin: one-sided t tests at 2.5 %
-/// together, by Holm's method (the ends of 95 % intervals, corrected for the number of metrics). "Pass" says
-/// that none is: the upper 95 % bound of each is below its margin. Several looks share these probabilities.
-pub fn gate(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
-    let tested: Vec<Result<Tested<'_>, NoEffect>> = metrics
-        .iter()
-        .map(|values| Tested::of(values, design))
-        .collect();
-    let (worse_level, pass_level) = (looks.level(WORSE), looks.level(PASS));
-    let p_values: Vec<f64> = tested
-        .iter()
-        .map(|one| one.as_ref().map_or(1.0, Tested::p_worse))
-        .collect();
-    let rejected = holm(&p_values, worse_level);
-    let single = worse_level / metrics.len().max(1) as f64;
-    let judgements: Vec<Judgement> = tested
-        .iter()
-        .zip(metrics)
-        .zip(&rejected)
-        .map(|((tested, values), &is_worse)| match tested {
-            Ok(tested) => gate_one(tested, is_worse, single, pass_level),
-            Err(why) => values.without_interval(*why),
-        })
-        .collect();
-    let all_within = judgements
-        .iter()
-        .all(|one| matches!(one.decision, Decision::Equivalent | Decision::Better));
-    let decision = if rejected.contains(&true) {
-        Outcome::Worse
-    } else if all_within && !judgements.is_empty() {
-        Outcome::Pass
-    } else {
-        Outcome::CannotTell
-    };
-    let pairs_needed = match decision {
-        Outcome::CannotTell => {
-            let needs: Option<Vec<usize>> = judgements.iter().map(|one| one.pairs_needed).collect();
-            needs.and_then(|needs| needs.into_iter().max())
-        }
-        Outcome::Pass | Outcome::Worse => Some(0),
-    };
-    Gate {
-        decision,
-        metrics: judgements,
-        pairs_needed,
-    }
-}
-
-fn gate_one(tested: &Tested<'_>, is_worse: bool, worse_level: f64, pass_level: f64) -> Judgement {
-    let half = tested.effect.interval(CONFIDENCE).high - tested.effect.log_ratio;
-    let decision = if is_worse {
-        Decision::Worse
-    } else if tested.p_pass() < pass_level {
-        if tested.harm + half < 0.0 {
-            Decision::Better
-        } else {
-            Decision::Equivalent
-        }
-    } else {
-        Decision::CannotTell
-    };
-    let distance = tested.harm - tested.margin;
-    let needed = match decision {
-        Decision::CannotTell if distance < 0.0 => tested.more(-distance, pass_level),
-        Decision::CannotTell => tested.more(distance, worse_level),
-        _ => Some(0),
-    };
-    tested.judgement(
-        decision,
-        tested.detectable(tested.margin, worse_level),
-        needed,
-    )
-}
-
-/// Which hypotheses Holm's method rejects, so that the probability of one false rejection or more is at most
-/// `level` (Holm 1979).
-fn holm(p_values: &[f64], level: f64) -> Vec<bool> {
-    let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
-    let mut rejected = vec![false; p_values.len()];
-    for (rank, index) in order.iter().enumerate() {
-        if p_values[*index] >= level / (p_values.len() - rank) as f64 {
-            break;
-        }
-        rejected[*index] = true;
-    }
-    rejected
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,16 +286,6 @@ mod tests {
             .iter()
             .map(|noise| center * (sign * noise).exp())
             .collect()
-    }
-
-    #[test]
-    fn holm_is_that_of_statsmodels() {
-        // statsmodels.stats.multitest.multipletests([.01, .04, .03, .005], .05, "holm")
-        assert_eq!(
-            holm(&[0.01, 0.04, 0.03, 0.005], 0.05),
-            [true, false, false, true]
-        );
-        assert_eq!(holm(&[], 0.05), [false; 0]);
     }
 
     #[test]
@@ -428,60 +313,6 @@ mod tests {
         assert_eq!(
             compare(&[more], Design::Groups)[0].decision,
             Decision::Better
-        );
-    }
-
-    #[test]
-    fn a_gate_asks_about_the_margin_and_not_about_zero() {
-        let decide = |factor: f64| {
-            let values = latency(&runs(100.0, 1.0), &runs(100.0 * factor, -1.0), 5.0);
-            gate(&[values], Design::Groups, &Looks::single(5))
-        };
-        assert_eq!(
-            decide(1.02).decision,
-            Outcome::Pass,
-            "worse than 0, but within the margin"
-        );
-        assert_eq!(decide(1.05).decision, Outcome::CannotTell);
-        let worse = decide(1.10);
-        assert_eq!(worse.decision, Outcome::Worse);
-        let detectable = worse.metrics[0].detectable_percent.unwrap();
-        assert!((7.0..9.0).contains(&detectable), "{detectable}");
-    }
-
-    #[test]
-    fn one_run_a_side_cannot_tell_and_says_why() {
-        let gate = gate(
-            &[latency(&[100.0], &[150.0], 5.0)],
-            Design::Groups,
-            &Looks::single(1),
-        );
-        assert_eq!(gate.decision, Outcome::CannotTell);
-        let metric = &gate.metrics[0];
-        assert_eq!(metric.change_percent, 50.0);
-        assert!(
-            metric
-                .reason
-                .as_deref()
-                .unwrap()
-                .contains("noise between runs"),
-            "{metric:?}"
-        );
-    }
-
-    #[test]
-    fn runs_without_noise_tell_every_difference() {
-        let values = latency(&[100.0, 100.0], &[106.0, 106.0], 5.0);
-        let found = gate(
-            std::slice::from_ref(&values),
-            Design::Groups,
-            &Looks::single(2),
-        );
-        assert_eq!(found.decision, Outcome::Worse);
-        let same = latency(&[100.0, 100.0], &[100.0, 100.0], 5.0);
-        assert_eq!(
-            gate(&[same], Design::Groups, &Looks::single(2)).decision,
-            Outcome::Pass
         );
     }
 }

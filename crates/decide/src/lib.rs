@@ -8,6 +8,8 @@
 //! Pure: no files, no clock, no random numbers.
 
 mod effect;
+mod foresight;
+mod gate;
 mod gate_file;
 mod groups;
 mod judge;
@@ -17,9 +19,11 @@ mod power;
 mod recipe;
 
 pub use effect::{Design, Effect, Interval, NoEffect};
+pub use foresight::{Foresight, foresee};
+pub use gate::{Gate, Outcome, contrast, gate};
 pub use gate_file::{DecisionFile, GateError, GateFile, Look};
 pub use groups::{Asked, DecideError, Groups, LeftOut, Member, NotComparable};
-pub use judge::{CONFIDENCE, Decision, Gate, Judgement, Outcome, POWER, Values, compare, gate};
+pub use judge::{CONFIDENCE, Decision, Judgement, POWER, Values, compare};
 pub use looks::Looks;
 pub use metric::{Direction, Row, number, unit};
 pub use recipe::{Difference, Recipe, flatten};

@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use inferometer_decide::{Decision, Design, Direction, Looks, Outcome, Values, compare, gate};
+use inferometer_decide::{
+    Decision, Design, Direction, Looks, Outcome, Values, compare, contrast, gate,
+};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -127,12 +129,20 @@ fn a_change_equal_to_the_margin_is_rarely_called_worse_or_passed() {
                 margin_percent: 5.0,
                 correlation: 0.0,
             };
-            assert_at_most(0.05, &setup, |metrics| {
-                outcome(metrics, design) == Outcome::Worse
-            });
-            assert_at_most(0.05, &setup, |metrics| {
-                outcome(metrics, design) == Outcome::Pass
-            });
+            for seed in SEEDS {
+                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                let found: Vec<Outcome> = (0..EXPERIMENTS)
+                    .map(|_| outcome(&setup.draw(&mut random), design))
+                    .collect();
+                for wrong in [Outcome::Worse, Outcome::Pass] {
+                    let count = found.iter().filter(|one| **one == wrong).count();
+                    let rate = count as f64 / EXPERIMENTS as f64;
+                    assert!(
+                        rate <= 0.05 + three_errors(0.05),
+                        "seed {seed}: {wrong:?} {rate}"
+                    );
+                }
+            }
         }
     }
 }
@@ -206,6 +216,15 @@ fn intervals_of_the_change_cover_it() {
     }
 }
 
+fn first_pairs(metrics: &[Values], pairs: usize) -> Vec<Values> {
+    let cut = |values: &Values| Values {
+        baseline: values.baseline[..pairs].to_vec(),
+        candidate: values.candidate[..pairs].to_vec(),
+        ..values.clone()
+    };
+    metrics.iter().map(cut).collect()
+}
+
 /// Looks after 4, 6, 8 and 10 pairs, and a stop at the first answer.
 #[test]
 fn planned_looks_keep_the_error_rate() {
@@ -221,14 +240,7 @@ fn planned_looks_keep_the_error_rate() {
     let decided = |metrics: &[Values], wanted: Outcome| {
         (0..planned.len()).any(|look| {
             let pairs = planned[look];
-            let cut: Vec<Values> = metrics
-                .iter()
-                .map(|values| Values {
-                    baseline: values.baseline[..pairs].to_vec(),
-                    candidate: values.candidate[..pairs].to_vec(),
-                    ..values.clone()
-                })
-                .collect();
+            let cut = first_pairs(metrics, pairs);
             let looks = Looks {
                 planned: 10,
                 taken: planned[..=look].to_vec(),
@@ -244,6 +256,43 @@ fn planned_looks_keep_the_error_rate() {
         ..setup
     };
     assert_at_least(0.8, &worse, |metrics| decided(metrics, Outcome::Worse));
+}
+
+/// An experiment that stops at the first of four looks that decides: how often it finds a difference where there is none,
+/// and how often equivalence where the difference is as large as the margin.
+#[test]
+fn an_experiment_with_looks_rarely_finds_a_difference_in_noise() {
+    let planned = [4, 6, 8, 10];
+    let found = |metrics: &[Values], wanted: fn(Decision) -> bool| {
+        (0..planned.len()).any(|look| {
+            let cut = first_pairs(metrics, planned[look]);
+            let looks = Looks {
+                planned: 10,
+                taken: planned[..=look].to_vec(),
+            };
+            let decided = contrast(&cut, Design::Paired, &looks);
+            decided.metrics.iter().any(|one| wanted(one.decision))
+        })
+    };
+    let still = Setup {
+        cv: 0.03,
+        change: 0.0,
+        runs: 10,
+        metrics: 4,
+        margin_percent: 2.0,
+        correlation: 0.5,
+    };
+    let differs = |one| matches!(one, Decision::Better | Decision::Worse);
+    assert_at_most(0.05, &still, |metrics| found(metrics, differs));
+    let moved = Setup {
+        change: 0.02,
+        metrics: 1,
+        cv: 0.01,
+        ..still
+    };
+    assert_at_most(0.05, &moved, |metrics| {
+        found(metrics, |one| one == Decision::Equivalent)
+    });
 }
 
 /// With one metric, a comparison of what did not change is wrong in one case of twenty.

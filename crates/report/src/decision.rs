@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use inferometer_core::visible;
 use inferometer_decide::{
-    CONFIDENCE, Decision, Design, Gate, Groups, Judgement, LeftOut, Member, Outcome,
+    CONFIDENCE, Decision, Design, Foresight, Gate, Groups, Judgement, LeftOut, Member, Outcome,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +13,41 @@ use crate::chart::escape;
 use crate::document::Document;
 use crate::format::significant;
 
+/// What was asked about the groups, with what all metrics together say.
+#[derive(Clone, Copy, Debug)]
+pub enum Question<'a> {
+    /// How does each metric differ?
+    Compare,
+    /// Is any metric worse by more than its margin?
+    Gate(&'a Gate),
+    /// Does the candidate differ, in pairs of runs?
+    Ab(&'a Gate),
+}
+
+impl<'a> Question<'a> {
+    const fn answer(self) -> Option<&'a Gate> {
+        match self {
+            Self::Compare => None,
+            Self::Gate(gate) | Self::Ab(gate) => Some(gate),
+        }
+    }
+
+    const fn is_gate(self) -> bool {
+        matches!(self, Self::Gate(_))
+    }
+
+    /// A decision in words.
+    const fn word(self, decision: Decision, lang: Lang) -> &'static str {
+        match decision {
+            Decision::Better => lang.pick("better", "更好"),
+            Decision::Worse => lang.pick("worse", "更差"),
+            Decision::Equivalent if self.is_gate() => lang.pick("within the margin", "在容差内"),
+            Decision::Equivalent => lang.pick("equivalent", "等效"),
+            Decision::CannotTell => lang.pick("cannot tell", "无法判断"),
+        }
+    }
+}
+
 /// What was found, with what is needed to show it.
 #[derive(Debug)]
 pub struct DecisionReport<'a> {
@@ -20,8 +55,12 @@ pub struct DecisionReport<'a> {
     pub groups: &'a Groups,
     /// Each metric.
     pub metrics: &'a [Judgement],
-    /// What a gate says of all of them; `None` for a comparison.
-    pub gate: Option<&'a Gate>,
+    /// What was asked.
+    pub question: Question<'a>,
+    /// What more pairs will be able to see, each with the numbers of pairs in `pairs`; empty unless it was asked.
+    pub foresight: &'a [Foresight],
+    /// The numbers of pairs of `foresight`.
+    pub pairs: &'a [usize],
     /// Language of text and Markdown.
     pub lang: Lang,
 }
@@ -56,9 +95,12 @@ impl DecisionReport<'_> {
             "allowed_differences": self.groups.allowed,
             "metrics": self.metrics,
         });
-        if let Some(gate) = self.gate {
+        if let Some(gate) = self.question.answer() {
             found["decision"] = json!(gate.decision);
             found["pairs_needed"] = json!(gate.pairs_needed);
+        }
+        if !self.foresight.is_empty() {
+            found["foresight"] = json!({"pairs": self.pairs, "metrics": self.foresight});
         }
         found
     }
@@ -80,7 +122,7 @@ impl DecisionReport<'_> {
             count(Decision::CannotTell)
         );
         for metric in self.metrics {
-            let sentence = escape(&visible(&sentence(metric, self.gate.is_some(), Lang::En)));
+            let sentence = escape(&visible(&sentence(metric, self.question, Lang::En)));
             let inner = match metric.decision {
                 Decision::Worse => format!("<failure message=\"{sentence}\"/>"),
                 Decision::CannotTell => format!("<skipped message=\"{sentence}\"/>"),
@@ -108,7 +150,7 @@ impl DecisionReport<'_> {
                     Decision::CannotTell => "warning",
                     Decision::Better | Decision::Equivalent => return None,
                 };
-                let text = sentence(metric, self.gate.is_some(), Lang::En);
+                let text = sentence(metric, self.question, Lang::En);
                 // GitHub reads % as the start of an escape.
                 let text = visible(&text).replace('%', "%25");
                 Some(format!("::{kind} title=inferometer gate::{text}\n"))
@@ -119,15 +161,16 @@ impl DecisionReport<'_> {
     fn document(&self) -> Document {
         let lang = self.lang;
         let mut doc = Document::default();
-        match self.gate {
-            Some(gate) => {
-                doc.heading(1, lang.pick("Gate", "回归门禁"));
-                doc.text(verdict_sentence(gate, lang));
-            }
-            None => doc.heading(
+        match self.question {
+            Question::Compare => doc.heading(
                 1,
                 lang.pick("Comparison of two groups of runs", "两组运行的对比"),
             ),
+            Question::Gate(_) => doc.heading(1, lang.pick("Gate", "回归门禁")),
+            Question::Ab(_) => doc.heading(1, lang.pick("A/B", "A/B 对比")),
+        }
+        if let Some(answer) = self.question.answer() {
+            doc.text(verdict_sentence(answer, self.question, lang));
         }
         self.groups_part(&mut doc);
         let head = [
@@ -144,7 +187,47 @@ impl DecisionReport<'_> {
         let rows = self.metrics.iter().map(|metric| self.row(metric)).collect();
         doc.table(&head, rows);
         doc.text(self.explanation());
+        self.foresight_part(&mut doc);
         doc
+    }
+
+    fn foresight_part(&self, doc: &mut Document) {
+        if self.foresight.is_empty() {
+            return;
+        }
+        let lang = self.lang;
+        doc.heading(
+            2,
+            lang.pick(
+                "What pairs of runs will be able to see",
+                "成对运行能检出的变化",
+            ),
+        );
+        let mut head = vec![
+            lang.pick("Metric", "指标").to_owned(),
+            lang.pick("spread of runs", "运行间波动").to_owned(),
+        ];
+        head.extend(self.pairs.iter().map(|pairs| match lang {
+            Lang::En => format!("{pairs} pairs"),
+            Lang::Zh => format!("{pairs} 对"),
+        }));
+        let rows = self.foresight.iter().map(|one| {
+            let detectable = one
+                .detectable_percent
+                .iter()
+                .map(|percent| format!("{percent:.1} %"));
+            [one.metric.clone(), format!("{:.1} %", one.run_cv_percent)]
+                .into_iter()
+                .chain(detectable)
+                .collect()
+        });
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        doc.table(&head, rows.collect());
+        doc.text(lang.pick(
+            "The smallest change for the worse that this many pairs find in 4 of 5 cases, if all these metrics are judged \
+             together and the noise is as it was here.",
+            "若同时判断以上全部指标且波动与此处相同，相应对数的运行在五次中有四次能发现的最小劣化。",
+        ));
     }
 
     fn groups_part(&self, doc: &mut Document) {
@@ -152,15 +235,15 @@ impl DecisionReport<'_> {
         let (baseline, candidate) = (self.groups.baseline().len(), self.groups.candidate().len());
         doc.text(match (lang, self.groups.design) {
             (Lang::En, Design::Groups) => {
-                format!("{baseline} runs of the baseline, {candidate} of the candidate; each run counts once.")
+                format!("Runs of the baseline: {baseline}; of the candidate: {candidate}. Each run counts once.")
             }
             (Lang::En, Design::Paired) => {
-                format!("{baseline} pairs of runs, each of a baseline and a candidate with the same workload.")
+                format!("Pairs of runs: {baseline}, each of a run of the baseline and one of the candidate.")
             }
             (Lang::Zh, Design::Groups) => {
                 format!("基准 {baseline} 次运行，候选 {candidate} 次运行；每次运行计一次。")
             }
-            (Lang::Zh, Design::Paired) => format!("{baseline} 对运行，每对为负载相同的基准与候选各一次。"),
+            (Lang::Zh, Design::Paired) => format!("{baseline} 对运行，每对为基准与候选各一次。"),
         });
         let left_out = |one: &LeftOut| match lang {
             Lang::En => format!("Left out: {} ({})", one.name, one.reason),
@@ -205,30 +288,36 @@ impl DecisionReport<'_> {
             interval,
             percent(Some(metric.margin_percent)),
             percent(metric.detectable_percent),
-            word(metric.decision, self.gate.is_some(), self.lang).to_owned(),
+            self.question.word(metric.decision, self.lang).to_owned(),
             needed,
         ]
     }
 
     fn explanation(&self) -> String {
         let single = self.metrics.iter().any(|one| one.low_percent.is_none());
-        let mut text = match (self.lang, self.gate.is_some()) {
-            (Lang::En, false) => "Better or worse: the interval of the change does not contain 0. Equivalent: it is within \
-                the margin. Detectable: the smallest change for the worse that this many runs with this noise find in 4 \
-                of 5 cases. Intervals are of one metric each: of 20 metrics that did not change, about one is called \
-                better or worse."
-                .to_owned(),
-            (Lang::En, true) => "Worse: the whole interval, corrected for the number of metrics, is beyond the margin. Pass: \
-                the 95 % bound of the change for the worse is within it. Detectable: the smallest change for the worse \
-                that this many runs with this noise find in 4 of 5 cases."
-                .to_owned(),
-            (Lang::Zh, false) => "更好或更差：变化的区间不含 0。等效：区间在容差之内。可检出：以这样的次数与波动，五次中有四次\
-                能发现的最小劣化。每个区间只针对一个指标：20 个未变化的指标中，约有一个会被判为更好或更差。"
-                .to_owned(),
-            (Lang::Zh, true) => "更差：按指标数校正后的整个区间都超出容差。通过：劣化的 95 % 界在容差之内。可检出：以这样的次数与\
-                波动，五次中有四次能发现的最小劣化。"
-                .to_owned(),
+        let rule = match self.question {
+            Question::Compare => self.lang.pick(
+                "Better or worse: the interval of the change does not contain 0. Equivalent: it is within the margin. \
+                 Intervals are of one metric each: of 20 metrics that did not change, about one is called better or worse.",
+                "更好或更差：变化的区间不含 0。等效：区间在容差之内。每个区间只针对一个指标：20 个未变化的指标中，约有一个会被判为\
+                 更好或更差。",
+            ),
+            Question::Gate(_) => self.lang.pick(
+                "Worse: the whole interval, corrected for the number of metrics, is beyond the margin. Within the margin: \
+                 the 95 % bound of the change for the worse is.",
+                "更差：按指标数校正后的整个区间都超出容差。在容差内：劣化的 95 % 界在容差之内。",
+            ),
+            Question::Ab(_) => self.lang.pick(
+                "Better or worse: the change differs from 0, corrected for the number of metrics and of looks. Equivalent: \
+                 its 90 % interval is within the margin.",
+                "更好或更差：按指标数与检查次数校正后，变化不为 0。等效：其 90 % 置信区间在容差之内。",
+            ),
         };
+        let mut text = rule.to_owned();
+        text.push_str(self.lang.pick(
+            " Detectable: the smallest change for the worse that this many runs with this noise find in 4 of 5 cases.",
+            "可检出：以这样的次数与波动，五次中有四次能发现的最小劣化。",
+        ));
         if single {
             text.push_str(self.lang.pick(
                 " A side with a single run, or a value of 0, has no interval: the noise between runs is unknown there.",
@@ -243,25 +332,15 @@ fn signed(value: f64) -> String {
     format!("{value:+.1}")
 }
 
-fn word(decision: Decision, gate: bool, lang: Lang) -> &'static str {
-    match decision {
-        Decision::Better => lang.pick("better", "更好"),
-        Decision::Worse => lang.pick("worse", "更差"),
-        Decision::Equivalent if gate => lang.pick("within the margin", "在容差内"),
-        Decision::Equivalent => lang.pick("equivalent", "等效"),
-        Decision::CannotTell => lang.pick("cannot tell", "无法判断"),
-    }
-}
-
 /// One metric as a sentence.
-fn sentence(metric: &Judgement, gate: bool, lang: Lang) -> String {
+fn sentence(metric: &Judgement, question: Question<'_>, lang: Lang) -> String {
     let change = signed(metric.change_percent);
     let interval = match (metric.low_percent, metric.high_percent) {
         (Some(low), Some(high)) => format!("{} … {} %", signed(low), signed(high)),
         _ => lang.pick("unknown", "未知").to_owned(),
     };
     let (name, margin) = (&metric.metric, metric.margin_percent);
-    let word = word(metric.decision, gate, lang);
+    let word = question.word(metric.decision, lang);
     match lang {
         Lang::En => {
             format!("{name}: {word}: {change} % (95 % interval {interval}; margin {margin} %)")
@@ -273,19 +352,38 @@ fn sentence(metric: &Judgement, gate: bool, lang: Lang) -> String {
 }
 
 /// What the gate says, in a line.
-fn verdict_sentence(gate: &Gate, lang: Lang) -> String {
+fn verdict_sentence(gate: &Gate, question: Question<'_>, lang: Lang) -> String {
     let of = |decision: Decision| {
         let named: Vec<String> = gate
             .metrics
             .iter()
             .filter(|one| one.decision == decision)
-            .map(|one| sentence(one, true, lang))
+            .map(|one| sentence(one, question, lang))
+            .collect();
+        named.join(lang.pick("; ", "；"))
+    };
+    let all = |one: Decision, two: Decision| {
+        let named = [of(one), of(two)];
+        let named: Vec<&str> = named
+            .iter()
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
             .collect();
         named.join(lang.pick("; ", "；"))
     };
     match (gate.decision, lang) {
-        (Outcome::Pass, Lang::En) => "PASS: no metric is worse by more than its margin.".to_owned(),
-        (Outcome::Pass, Lang::Zh) => "通过：没有指标的劣化超过容差。".to_owned(),
+        (Outcome::Pass, Lang::En) if question.is_gate() => {
+            "PASS: no metric is worse by more than its margin.".to_owned()
+        }
+        (Outcome::Pass, Lang::Zh) if question.is_gate() => {
+            "通过：没有指标的劣化超过容差。".to_owned()
+        }
+        (Outcome::Pass, Lang::En) => {
+            format!("NOT WORSE: {}", all(Decision::Better, Decision::Equivalent))
+        }
+        (Outcome::Pass, Lang::Zh) => {
+            format!("没有更差：{}", all(Decision::Better, Decision::Equivalent))
+        }
         (Outcome::Worse, Lang::En) => format!("WORSE: {}", of(Decision::Worse)),
         (Outcome::Worse, Lang::Zh) => format!("更差：{}", of(Decision::Worse)),
         (Outcome::CannotTell, Lang::En) => {

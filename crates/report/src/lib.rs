@@ -19,7 +19,7 @@ pub mod visualize;
 
 pub use compare::{Comparison, Side, TooFewRuns};
 pub use dataset_stats::dataset_stats_figure;
-pub use decision::DecisionReport;
+pub use decision::{DecisionReport, Question};
 pub use lang::{Lang, UnknownLang};
 pub use run_page::{RunAbout, RunPageInput, run_page};
 pub use timeline::timeline_page;

@@ -3,6 +3,7 @@
 //! The doc comments of the fields are the help text; there is no other copy of it. A command whose
 //! defaults differ from those of `run` replaces the text of these flags.
 
+mod ab;
 mod aggregate;
 mod calibrate;
 mod check;
@@ -14,6 +15,7 @@ mod engine;
 mod export;
 mod groups;
 #[cfg(test)]
+#[path = "../../tests/unit/flags_page.rs"]
 mod reference;
 mod run;
 mod short_help;
@@ -23,6 +25,7 @@ mod sweep;
 mod visualize;
 mod workload;
 
+pub(crate) use ab::AbArgs;
 pub(crate) use aggregate::AggregateArgs;
 pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use check::CheckArgs;
@@ -113,6 +116,8 @@ pub(crate) enum Command {
     Visualize(VisualizeArgs),
     /// Compare runs side by side.
     Compare(CompareArgs),
+    /// Measure two servers in turn, and say whether the second is worse.
+    Ab(AbArgs),
     /// Decide whether a group of runs is worse than another by more than a margin.
     Gate(GateArgs),
     /// Check that a server works with inferometer, and say what to fix.

@@ -3,8 +3,8 @@
 use inferometer_benchmark::{Question, named_paths};
 use inferometer_decide as decide;
 use inferometer_decide::{Asked, DecideError, Design, Groups, Member, Outcome};
-use inferometer_report::DecisionReport;
-use inferometer_results::write_bytes;
+use inferometer_report::{self as report, DecisionReport};
+use inferometer_results::write_in_folder;
 use serde_json::json;
 
 use super::collect::collect;
@@ -30,7 +30,9 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
     let report = DecisionReport {
         groups: &groups,
         metrics: &metrics,
-        gate: None,
+        question: report::Question::Compare,
+        foresight: &[],
+        pairs: &[],
         lang: args.lang,
     };
     print(&report, args.json, args.markdown, output)?;
@@ -64,11 +66,13 @@ pub(crate) fn gate(args: &GateArgs, output: &Output) -> Result<Exit, Failure> {
     let report = DecisionReport {
         groups: &groups,
         metrics: &gate.metrics,
-        gate: Some(&gate),
+        question: report::Question::Gate(&gate),
+        foresight: &[],
+        pairs: &[],
         lang: args.lang,
     };
     if let Some(path) = &args.junit {
-        write_bytes(path, report.to_junit().as_bytes()).or_failure()?;
+        write_in_folder(path, report.to_junit().as_bytes()).or_failure()?;
     }
     print(&report, args.json, args.markdown, output)?;
     if args.github {
@@ -96,7 +100,7 @@ fn read(args: &GroupArgs, output: &Output) -> Result<Result<Groups, DecideError>
 }
 
 /// The runs that the patterns name.
-fn members(patterns: &[String], output: &Output) -> Result<Vec<Member>, Failure> {
+pub(super) fn members(patterns: &[String], output: &Output) -> Result<Vec<Member>, Failure> {
     let paths = named_paths(patterns)?;
     let table = collect(&paths, output)?.0;
     if let Some(broken) = table.broken.first() {

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod ab;
 pub(crate) mod aggregate;
 pub(crate) mod calibrate;
 pub(crate) mod check;

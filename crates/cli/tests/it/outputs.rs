@@ -11,7 +11,7 @@ use inferometer_testkit::{
 use crate::INFEROMETER;
 
 /// Every command that has help of its own.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "run",
     "quickstart",
     "sim",
@@ -28,6 +28,8 @@ const COMMANDS: [&str; 22] = [
     "aggregate",
     "visualize",
     "compare",
+    "ab",
+    "gate",
     "check",
     "help",
     "completions",

@@ -4,37 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, CommandFactory};
 use inferometer_campaign::{
-    Campaign, Flag, FlagKind, FlagTable, ServeOptions, SweepOptions, serve_campaign, sweep_campaign,
+    Campaign, Flag, FlagKind, FlagTable, ServeOptions, SweepOptions, refuse_other_sweep,
+    serve_campaign, sweep_campaign,
 };
 use inferometer_os::clock;
 use inferometer_results::vllm_date;
 
 use crate::args::{Cli, SweepArgs};
 use crate::exit::{Failure, OrFail};
-
-/// The other commands of vLLM's `bench sweep`, with what to use here instead.
-const OTHER_SWEEPS: [(&str, &str); 5] = [
-    (
-        "serve_workload",
-        "write the rates or concurrencies as a list in an experiment file (inferometer help sweeps)",
-    ),
-    (
-        "serve_sla",
-        "write the rates or concurrencies as a list in an experiment file with a stop rule (inferometer help sweeps)",
-    ),
-    (
-        "startup",
-        "inferometer measures running servers only; use vLLM's own command",
-    ),
-    (
-        "plot",
-        "use inferometer aggregate and inferometer visualize",
-    ),
-    (
-        "plot_pareto",
-        "use inferometer aggregate and inferometer visualize --interactive",
-    ),
-];
 
 /// The campaign that `args` describe.
 pub(super) fn campaign(args: &SweepArgs) -> Result<Campaign, Failure> {
@@ -45,13 +22,8 @@ pub(super) fn campaign(args: &SweepArgs) -> Result<Campaign, Failure> {
         .and_then(Path::to_str)
         .unwrap_or_default();
     let is_file = Path::new(word).exists();
-    if let Some((name, instead)) = OTHER_SWEEPS
-        .iter()
-        .find(|(name, _)| *name == word && !is_file)
-    {
-        return Err(Failure::usage(format!(
-            "sweep {name} is not supported: {instead}"
-        )));
+    if !is_file {
+        refuse_other_sweep(word).or_usage()?;
     }
     if word == "serve" && args.serve_cmd.is_none() && !is_file {
         return Err(Failure::usage(

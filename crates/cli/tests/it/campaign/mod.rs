@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod groups;
 mod sweep;
 mod vllm_sweep;
 

@@ -1,0 +1,268 @@
+//! One decision for all metrics: a gate with margins, or a contrast of two servers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Design, NoEffect};
+use crate::judge::{CONFIDENCE, Decision, Judgement, PASS, Tested, Values, WORSE};
+use crate::looks::Looks;
+
+/// What a gate says of all its metrics together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// No metric is worse by more than its margin.
+    Pass,
+    /// At least one is.
+    Worse,
+    /// Neither is shown.
+    CannotTell,
+}
+
+/// What a gate found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gate {
+    /// What it says of all metrics together.
+    pub decision: Outcome,
+    /// Each metric.
+    pub metrics: Vec<Judgement>,
+    /// Pairs, or runs on each side, that are still needed: the most of any undecided metric.
+    pub pairs_needed: Option<usize>,
+}
+
+/// Judges whether the candidate is worse than the baseline by more than the margins.
+///
+/// "Worse" says that at least one metric is worse by more than its margin: one-sided t tests at 2.5 %
+/// together, by Holm's method (the ends of 95 % intervals, corrected for the number of metrics). "Pass" says
+/// that none is: the upper 95 % bound of each is below its margin. Several looks share these probabilities.
+pub fn gate(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
+    let tested: Vec<Result<Tested<'_>, NoEffect>> = metrics
+        .iter()
+        .map(|values| Tested::of(values, design))
+        .collect();
+    let (worse_level, pass_level) = (looks.level(WORSE), looks.level(PASS));
+    let p_values: Vec<f64> = tested
+        .iter()
+        .map(|one| one.as_ref().map_or(1.0, Tested::p_worse))
+        .collect();
+    let rejected = holm(&p_values, worse_level);
+    let single = worse_level / metrics.len().max(1) as f64;
+    let judgements: Vec<Judgement> = tested
+        .iter()
+        .zip(metrics)
+        .zip(&rejected)
+        .map(|((tested, values), &is_worse)| match tested {
+            Ok(tested) => gate_one(tested, is_worse, single, pass_level),
+            Err(why) => values.without_interval(*why),
+        })
+        .collect();
+    conclude(judgements)
+}
+
+/// Judges whether the candidate differs from the baseline at all: as [`compare`], but of all metrics together, by Holm's
+/// method, at most 5 % are called better or worse that did not change, over all looks. A metric is equivalent where the
+/// 90 % interval of its change is within its margin (two one-sided tests). "Pass" says that every metric is better or
+/// equivalent.
+pub fn contrast(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
+    let tested: Vec<Result<Tested<'_>, NoEffect>> = metrics
+        .iter()
+        .map(|values| Tested::of(values, design))
+        .collect();
+    let level = looks.level(PASS);
+    let p_values: Vec<f64> = tested
+        .iter()
+        .map(|one| one.as_ref().map_or(1.0, Tested::p_differs))
+        .collect();
+    let rejected = holm(&p_values, level);
+    let single = level / metrics.len().max(1) as f64 / 2.0;
+    let judgements: Vec<Judgement> = tested
+        .iter()
+        .zip(metrics)
+        .zip(&rejected)
+        .map(|((tested, values), &differs)| match tested {
+            Ok(tested) => contrast_one(tested, differs, single, level),
+            Err(why) => values.without_interval(*why),
+        })
+        .collect();
+    conclude(judgements)
+}
+
+fn contrast_one(
+    tested: &Tested<'_>,
+    differs: bool,
+    level: f64,
+    equivalence_level: f64,
+) -> Judgement {
+    let decision = if tested.p_pass().max(tested.p_no_gain()) < equivalence_level {
+        Decision::Equivalent
+    } else if differs && tested.harm > 0.0 {
+        Decision::Worse
+    } else if differs {
+        Decision::Better
+    } else {
+        Decision::CannotTell
+    };
+    let needed = match decision {
+        Decision::CannotTell => {
+            let within = tested.more(tested.margin - tested.harm.abs(), equivalence_level);
+            let apart = tested.more(tested.harm.abs(), level);
+            within.into_iter().chain(apart).min()
+        }
+        _ => Some(0),
+    };
+    tested.judgement(decision, tested.detectable(0.0, level), needed)
+}
+
+/// What the metrics say together.
+fn conclude(metrics: Vec<Judgement>) -> Gate {
+    let has = |decision: Decision| metrics.iter().any(|one| one.decision == decision);
+    let decision = if has(Decision::Worse) {
+        Outcome::Worse
+    } else if has(Decision::CannotTell) || metrics.is_empty() {
+        Outcome::CannotTell
+    } else {
+        Outcome::Pass
+    };
+    let pairs_needed = match decision {
+        Outcome::CannotTell => {
+            let needs: Option<Vec<usize>> = metrics.iter().map(|one| one.pairs_needed).collect();
+            needs.and_then(|needs| needs.into_iter().max())
+        }
+        Outcome::Pass | Outcome::Worse => Some(0),
+    };
+    Gate {
+        decision,
+        metrics,
+        pairs_needed,
+    }
+}
+
+fn gate_one(tested: &Tested<'_>, is_worse: bool, worse_level: f64, pass_level: f64) -> Judgement {
+    let half = tested.effect.interval(CONFIDENCE).high - tested.effect.log_ratio;
+    let decision = if is_worse {
+        Decision::Worse
+    } else if tested.p_pass() < pass_level {
+        if tested.harm + half < 0.0 {
+            Decision::Better
+        } else {
+            Decision::Equivalent
+        }
+    } else {
+        Decision::CannotTell
+    };
+    let distance = tested.harm - tested.margin;
+    let needed = match decision {
+        Decision::CannotTell if distance < 0.0 => tested.more(-distance, pass_level),
+        Decision::CannotTell => tested.more(distance, worse_level),
+        _ => Some(0),
+    };
+    tested.judgement(
+        decision,
+        tested.detectable(tested.margin, worse_level),
+        needed,
+    )
+}
+
+/// Which hypotheses Holm's method rejects, so that the probability of one false rejection or more is at most
+/// `level` (Holm 1979).
+fn holm(p_values: &[f64], level: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
+    let mut rejected = vec![false; p_values.len()];
+    for (rank, index) in order.iter().enumerate() {
+        if p_values[*index] >= level / (p_values.len() - rank) as f64 {
+            break;
+        }
+        rejected[*index] = true;
+    }
+    rejected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Direction;
+
+    fn latency(baseline: &[f64], candidate: &[f64], margin_percent: f64) -> Values {
+        Values {
+            metric: "p99_ttft_ms".into(),
+            direction: Direction::Lower,
+            baseline: baseline.to_vec(),
+            candidate: candidate.to_vec(),
+            margin_percent,
+        }
+    }
+
+    const NOISE: [f64; 5] = [-0.02, 0.01, 0.0, 0.015, -0.005];
+
+    /// Runs around `center` with a spread of 1.4 %.
+    fn runs(center: f64, sign: f64) -> Vec<f64> {
+        NOISE
+            .iter()
+            .map(|noise| center * (sign * noise).exp())
+            .collect()
+    }
+
+    #[test]
+    fn holm_is_that_of_statsmodels() {
+        // statsmodels.stats.multitest.multipletests([.01, .04, .03, .005], .05, "holm")
+        assert_eq!(
+            holm(&[0.01, 0.04, 0.03, 0.005], 0.05),
+            [true, false, false, true]
+        );
+        assert_eq!(holm(&[], 0.05), [false; 0]);
+    }
+
+    #[test]
+    fn a_gate_asks_about_the_margin_and_not_about_zero() {
+        let decide = |factor: f64| {
+            let values = latency(&runs(100.0, 1.0), &runs(100.0 * factor, -1.0), 5.0);
+            gate(&[values], Design::Groups, &Looks::single(5))
+        };
+        assert_eq!(
+            decide(1.02).decision,
+            Outcome::Pass,
+            "worse than 0, but within the margin"
+        );
+        assert_eq!(decide(1.05).decision, Outcome::CannotTell);
+        let worse = decide(1.10);
+        assert_eq!(worse.decision, Outcome::Worse);
+        let detectable = worse.metrics[0].detectable_percent.unwrap();
+        assert!((7.0..9.0).contains(&detectable), "{detectable}");
+    }
+
+    #[test]
+    fn one_run_a_side_cannot_tell_and_says_why() {
+        let gate = gate(
+            &[latency(&[100.0], &[150.0], 5.0)],
+            Design::Groups,
+            &Looks::single(1),
+        );
+        assert_eq!(gate.decision, Outcome::CannotTell);
+        let metric = &gate.metrics[0];
+        assert_eq!(metric.change_percent, 50.0);
+        assert!(
+            metric
+                .reason
+                .as_deref()
+                .unwrap()
+                .contains("noise between runs"),
+            "{metric:?}"
+        );
+    }
+
+    #[test]
+    fn runs_without_noise_tell_every_difference() {
+        let values = latency(&[100.0, 100.0], &[106.0, 106.0], 5.0);
+        let found = gate(
+            std::slice::from_ref(&values),
+            Design::Groups,
+            &Looks::single(2),
+        );
+        assert_eq!(found.decision, Outcome::Worse);
+        let same = latency(&[100.0, 100.0], &[100.0, 100.0], 5.0);
+        assert_eq!(
+            gate(&[same], Design::Groups, &Looks::single(2)).decision,
+            Outcome::Pass
+        );
+    }
+}
