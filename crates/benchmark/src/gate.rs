@@ -1,11 +1,11 @@
 //! A gate's question, from its file and its flags, and the file that counts its looks.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use inferometer_decide::{
     Asked, DecisionFile, Gate, GateError, GateFile, Groups, Looks, Values, gate,
 };
+use inferometer_os::files::{self, SMALL_FILE};
 use inferometer_results::write_in_folder;
 
 use crate::error::{Error, OrError};
@@ -119,13 +119,13 @@ impl Question {
 
 fn read_config(path: &Path) -> Result<GateFile, Error> {
     let named = |error: Error| error.context(&path.display().to_string());
-    let text = fs::read_to_string(path).or_usage().map_err(named)?;
+    let text = files::text(path, SMALL_FILE).or_usage().map_err(named)?;
     toml::from_str(&text).or_usage().map_err(named)
 }
 
 fn read_decisions(path: &Path) -> Result<DecisionFile, Error> {
     let named = |error: Error| error.context(&path.display().to_string());
-    let text = fs::read_to_string(path).or_usage().map_err(named)?;
+    let text = files::text(path, SMALL_FILE).or_usage().map_err(named)?;
     serde_json::from_str(&text).or_usage().map_err(named)
 }
 

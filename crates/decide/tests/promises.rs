@@ -5,57 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use inferometer_decide::{
-    Decision, Design, Direction, Looks, Outcome, Values, compare, contrast, gate,
-};
+mod setup;
 
-use rand::{RngExt, SeedableRng};
+use inferometer_decide::{Decision, Design, Looks, Outcome, Values, compare, contrast, gate};
+
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use statrs::distribution::{ContinuousCDF, Normal};
+use setup::Setup;
 
 const SEEDS: [u64; 2] = [1, 2];
 const EXPERIMENTS: usize = 1_000;
-
-/// Runs of a server whose numbers vary from run to run by `cv` (a fraction), and of another whose numbers
-/// are larger by `change` (a fraction).
-struct Setup {
-    cv: f64,
-    change: f64,
-    runs: usize,
-    metrics: usize,
-    margin_percent: f64,
-    /// Correlation of the metrics of one run: a slow start of the server slows them all.
-    correlation: f64,
-}
-
-impl Setup {
-    fn draw(&self, random: &mut ChaCha8Rng) -> Vec<Values> {
-        let normal = Normal::standard();
-        let mut draw = |_: usize| normal.inverse_cdf(random.random_range(1e-12..1.0));
-        let common: Vec<f64> = (0..2 * self.runs).map(&mut draw).collect();
-        (0..self.metrics)
-            .map(|_| {
-                let noise: Vec<f64> = (0..2 * self.runs)
-                    .map(|run| {
-                        let own = draw(run) * (1.0 - self.correlation).sqrt();
-                        self.cv * (own + common[run] * self.correlation.sqrt())
-                    })
-                    .collect();
-                let (a, b) = noise.split_at(self.runs);
-                Values {
-                    metric: "p99_ttft_ms".into(),
-                    direction: Direction::Lower,
-                    baseline: a.iter().map(|noise| 100.0 * noise.exp()).collect(),
-                    candidate: b
-                        .iter()
-                        .map(|noise| 100.0 * (1.0 + self.change) * noise.exp())
-                        .collect(),
-                    margin_percent: self.margin_percent,
-                }
-            })
-            .collect()
-    }
-}
 
 /// The fraction of experiments in which something holds.
 fn rate(seed: u64, setup: &Setup, holds: impl Fn(&[Values]) -> bool) -> f64 {

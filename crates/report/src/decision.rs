@@ -384,8 +384,8 @@ fn verdict_sentence(gate: &Gate, question: Question<'_>, lang: Lang) -> String {
         (Outcome::Pass, Lang::Zh) => {
             format!("没有更差：{}", all(Decision::Better, Decision::Equivalent))
         }
-        (Outcome::Worse, Lang::En) => format!("WORSE: {}", of(Decision::Worse)),
-        (Outcome::Worse, Lang::Zh) => format!("更差：{}", of(Decision::Worse)),
+        (Outcome::Worse, Lang::En) => format!("WORSE: {}", all(Decision::Worse, Decision::Better)),
+        (Outcome::Worse, Lang::Zh) => format!("更差：{}", all(Decision::Worse, Decision::Better)),
         (Outcome::CannotTell, Lang::En) => {
             let more = gate.pairs_needed.map_or_else(
                 || "how many more runs are needed is unknown".to_owned(),

@@ -17,7 +17,7 @@ struct Topic {
 }
 
 /// The pages, as they are in the folder `docs`.
-const TOPICS: [Topic; 10] = [
+const TOPICS: [Topic; 11] = [
     Topic {
         name: "backends",
         about: "what each --backend sends and reads, and the quirks of each API",
@@ -59,8 +59,13 @@ const TOPICS: [Topic; 10] = [
         text: include_str!("../../docs/simulator.md"),
     },
     Topic {
+        name: "statistics",
+        about: "intervals, what could have been seen, and how often a decision is wrong",
+        text: include_str!("../../docs/statistics.md"),
+    },
+    Topic {
         name: "sweeps",
-        about: "many runs: combos.yaml, experiment files, stop rules, aggregate, compare, check",
+        about: "many runs: combos.yaml, experiment files, stop rules, aggregate, compare, gate, ab, check",
         text: include_str!("../../docs/sweeps.md"),
     },
     Topic {
