@@ -8,6 +8,7 @@ mod compare;
 pub mod console;
 mod dataset_stats;
 mod decision;
+mod decision_figure;
 mod document;
 mod findings;
 mod format;

@@ -21,6 +21,9 @@ pub(crate) struct GroupArgs {
     /// Settings that the groups need not share, such as model or load.max_concurrency.
     #[arg(long, num_args = 1.., value_name = "SETTING", requires = "baseline")]
     pub(crate) may_differ: Vec<String>,
+    /// Draw changes, intervals and runs to this file: .png or .svg.
+    #[arg(long, value_name = "FILE", requires = "baseline")]
+    pub(crate) figure: Option<PathBuf>,
 }
 
 /// Arguments of `inferometer gate`.

@@ -8,7 +8,7 @@ use inferometer_decide::{Design, Groups, Looks, Outcome, contrast, foresee};
 use inferometer_report::{DecisionReport, Question};
 use inferometer_results::write_in_folder;
 
-use super::groups::members;
+use super::groups::{draw, members};
 use super::sweep::{ExecutionSettings, execute_campaign};
 use crate::args::AbArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -114,6 +114,7 @@ fn judge(args: &AbArgs, looks: &Looks, output: &Output) -> Result<Exit, Failure>
     };
     let json = serde_json::to_vec_pretty(&report.to_json()).or_failure()?;
     write_in_folder(&args.output_dir.join("decision.json"), &json).or_failure()?;
+    draw(&report, &args.output_dir.join("decision.png"))?;
     output.print(&report.to_text());
     Ok(match found.decision {
         Outcome::Pass => Exit::Good,
