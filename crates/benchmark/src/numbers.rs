@@ -3,7 +3,10 @@
 
 use inferometer_core::{ClientHealth, Records, Verdict, redact_url};
 use inferometer_metrics::traffic::Traffic;
-use inferometer_metrics::{Extras, Kind, MetricSettings, Note, Summary, Target, analyse, judge};
+use inferometer_metrics::{
+    Analysis, Extras, Intervals, Kind, MetricSettings, Note, Summary, Target,
+    analyse_with_intervals, judge,
+};
 use inferometer_report::Lang;
 use inferometer_report::console::{
     BlockContext, ClientPart, TableContext, result_table, traffic_lines, verdict_block,
@@ -21,6 +24,9 @@ pub struct Numbers {
     pub summary: Summary,
     /// Metrics that vLLM does not have.
     pub extras: Extras,
+    /// How precise both are. Not in the manifest: they follow from the records.
+    #[serde(skip)]
+    pub intervals: Intervals,
     /// Metrics of traces, conversations and other kinds of traffic.
     #[serde(skip_serializing_if = "Traffic::is_empty")]
     pub traffic: Traffic,
@@ -45,7 +51,11 @@ impl Numbers {
             prompt_tolerance: facts.prompt_tolerance,
             ..spec.metric_settings()
         };
-        let (mut summary, mut extras) = analyse(records, &settings);
+        let Analysis {
+            mut summary,
+            mut extras,
+            intervals,
+        } = analyse_with_intervals(records, &settings);
         extras.notes.extend(repeated_workload(&extras, facts));
         if !as_vllm && summary.kind == Kind::Generation {
             // vLLM counts events and not tokens, and requests that did not overlap.
@@ -57,6 +67,7 @@ impl Numbers {
         Self {
             summary,
             extras,
+            intervals,
             traffic,
             verdict,
             as_vllm,
@@ -151,6 +162,8 @@ impl Numbers {
                 .response
                 .as_ref()
                 .and_then(|response| response.e2el_ms),
+            // vLLM's output has none.
+            intervals: (!self.as_vllm).then(|| self.intervals.clone()),
             notes: self.shown_notes(),
             partial: facts.interrupted,
             run_folder: look.run_folder.clone(),

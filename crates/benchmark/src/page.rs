@@ -58,6 +58,7 @@ pub(crate) fn write(
         records,
         summary: &numbers.summary,
         extras: &numbers.extras,
+        intervals: &numbers.intervals,
         verdict: &numbers.verdict,
         health: &manifest.health,
         about: &about(manifest),

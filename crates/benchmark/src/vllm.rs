@@ -212,6 +212,7 @@ fn own(numbers: &Numbers, health: &ClientHealth) -> serde_json::Value {
         "meaning": MEANING,
         "verdict": numbers.verdict,
         "extras": numbers.extras,
+        "intervals": numbers.intervals,
         "client": health,
     });
     let mut traffic = numbers.traffic.clone();

@@ -7,6 +7,7 @@ mod analyse;
 mod estimate;
 mod event_tokens;
 mod extras;
+mod intervals;
 pub mod numpy;
 mod passes;
 mod quantiles;
@@ -18,7 +19,7 @@ mod times;
 pub mod traffic;
 mod verdict;
 
-pub use analyse::analyse;
+pub use analyse::{Analysis, analyse, analyse_with_intervals};
 pub use estimate::{CONFIDENCE, Estimate};
 pub use event_tokens::tokens_by_event;
 pub use extras::{
@@ -26,6 +27,10 @@ pub use extras::{
     KERNEL_SHARE, Latencies, LengthRange, Note, OutputLengths, PromptCounts, Reasoning, Receive,
     Slow, Spread, Target, TokenAgreement, TokenCounts, TokenGaps, TokenLengths, extras,
     samples_needed,
+};
+pub use intervals::{
+    Bounds, IfIndependent, IntervalUnit, Intervals, MetricInterval, Refusal, Scope,
+    requests_for_interval,
 };
 pub use settings::{
     MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,

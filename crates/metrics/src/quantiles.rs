@@ -18,7 +18,7 @@ const COARSE_BITS: u32 = 12;
 const FINE_BITS: u32 = 16;
 /// Larger values count as this one (9.7 hours), beyond which three passes would not resolve a
 /// nanosecond.
-const LARGEST: u64 = (1 << (COARSE_BITS + 2 * FINE_BITS + 1)) - 1;
+pub(crate) const LARGEST: u64 = (1 << (COARSE_BITS + 2 * FINE_BITS + 1)) - 1;
 const NO_SLOT: u16 = u16::MAX;
 
 /// Order statistics of spans in nanoseconds, each with a weight.
@@ -252,13 +252,13 @@ impl Quantiles {
     }
 }
 
-fn coarse_bucket(value: u64) -> usize {
+pub(crate) fn coarse_bucket(value: u64) -> usize {
     let shift = (u64::BITS - value.leading_zeros()).saturating_sub(COARSE_BITS + 1);
     ((u64::from(shift) << COARSE_BITS) + (value >> shift)) as usize
 }
 
 /// First value of a coarse bucket, and its width as a power of two.
-fn coarse_range(bucket: usize) -> (u64, u32) {
+pub(crate) fn coarse_range(bucket: usize) -> (u64, u32) {
     let bucket = bucket as u64;
     let shift = (bucket >> COARSE_BITS).saturating_sub(1);
     ((bucket - (shift << COARSE_BITS)) << shift, shift as u32)

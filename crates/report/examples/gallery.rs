@@ -8,7 +8,9 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_metrics::{
+    Analysis, MetricSettings, VerdictSettings, analyse_with_intervals, judge,
+};
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
@@ -22,7 +24,17 @@ use serde_json::{Value, json};
 /// The page of a synthetic run of `n` requests.
 fn page(n: usize, lang: Lang) -> String {
     let records = fixture::records(n, 64);
-    let (summary, extras) = analyse(&records, &MetricSettings::default());
+    let Analysis {
+        summary,
+        extras,
+        intervals,
+    } = analyse_with_intervals(
+        &records,
+        &MetricSettings {
+            finite_rate: true,
+            ..MetricSettings::default()
+        },
+    );
     let health = fixture::health();
     let verdict = judge(
         &summary,
@@ -38,6 +50,7 @@ fn page(n: usize, lang: Lang) -> String {
         records: &records,
         summary: &summary,
         extras: &extras,
+        intervals: &intervals,
         verdict: &verdict,
         health: &health,
         about: &RunAbout {

@@ -6,7 +6,9 @@ mod fixture;
 use std::path::Path;
 use std::process::Command;
 
-use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_metrics::{
+    Analysis, MetricSettings, VerdictSettings, analyse_with_intervals, judge,
+};
 use inferometer_report::visualize::{Row, dashboard, parse_rows};
 use inferometer_report::{Lang, RunAbout, RunPageInput, run_page, timeline_page};
 use inferometer_testkit::{or_skip, program};
@@ -189,13 +191,24 @@ fn five_hundred_runs_load_in_two_seconds_and_zoom_smoothly() {
 fn a_page_of_a_hundred_thousand_requests_is_smooth_and_says_that_it_shows_a_sample() {
     let folder = tempfile::tempdir().unwrap();
     let records = fixture::records(100_000, 8);
-    let (summary, extras) = analyse(&records, &MetricSettings::default());
+    let Analysis {
+        summary,
+        extras,
+        intervals,
+    } = analyse_with_intervals(
+        &records,
+        &MetricSettings {
+            finite_rate: true,
+            ..MetricSettings::default()
+        },
+    );
     let health = fixture::health();
     let page = run_page(&RunPageInput {
         title: "many",
         records: &records,
         summary: &summary,
         extras: &extras,
+        intervals: &intervals,
         verdict: &judge(&summary, &extras, &health, &VerdictSettings::default()),
         health: &health,
         about: &RunAbout::default(),
@@ -230,7 +243,17 @@ fn a_page_of_a_hundred_thousand_requests_is_smooth_and_says_that_it_shows_a_samp
 fn the_run_page_shows_curves_slow_requests_and_errors() {
     let folder = tempfile::tempdir().unwrap();
     let records = fixture::records(300, 32);
-    let (summary, extras) = analyse(&records, &MetricSettings::default());
+    let Analysis {
+        summary,
+        extras,
+        intervals,
+    } = analyse_with_intervals(
+        &records,
+        &MetricSettings {
+            finite_rate: true,
+            ..MetricSettings::default()
+        },
+    );
     let health = fixture::health();
     let verdict = judge(&summary, &extras, &health, &VerdictSettings::default());
     let page = run_page(&RunPageInput {
@@ -238,6 +261,7 @@ fn the_run_page_shows_curves_slow_requests_and_errors() {
         records: &records,
         summary: &summary,
         extras: &extras,
+        intervals: &intervals,
         verdict: &verdict,
         health: &health,
         about: &RunAbout::default(),

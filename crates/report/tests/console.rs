@@ -1,7 +1,10 @@
 //! The console's text, against real output of vLLM 0.33 and against snapshots.
 
 use inferometer_core::{Level, Outcome, OutcomeCounts, Reason, Verdict};
-use inferometer_metrics::{Kind, Latencies, Metric, MetricStats, Note, Spread, Summary, Target};
+use inferometer_metrics::{
+    Bounds, IntervalUnit, Intervals, Kind, Latencies, Metric, MetricInterval, MetricStats, Note,
+    Refusal, Spread, Summary, Target,
+};
 use inferometer_report::Lang;
 use inferometer_report::console::{
     BlockContext, ClientPart, Section, SpeculativeDecoding, TableContext, result_table,
@@ -213,6 +216,7 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
         targets: Vec::new(),
         tokens_per_event: Some(1.0),
         notes: Vec::new(),
+        intervals: Some(intervals()),
         lateness: Some(Spread {
             mean: 0.5,
             p50: 0.002,
@@ -255,6 +259,72 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
         color,
         columns: None,
     }
+}
+
+/// An entry of the intervals: with bounds around 20, or refused for want of requests.
+fn interval(metric: &str, unit: IntervalUnit, refused: Option<Refusal>) -> MetricInterval {
+    MetricInterval {
+        metric: metric.into(),
+        unit,
+        value: 20.0,
+        requests: 600,
+        bounds: refused.is_none().then_some(Bounds {
+            low: 19.5,
+            high: 20.5123,
+            batches: 5,
+            n_eff: Some(123.4),
+        }),
+        refused,
+        if_independent: None,
+    }
+}
+
+fn intervals() -> Intervals {
+    let few = Some(Refusal::FewRequests {
+        needed: 1_000,
+        have: 600,
+    });
+    let ms = IntervalUnit::Milliseconds;
+    let rate = IntervalUnit::RequestsPerSecond;
+    Intervals {
+        confidence: 0.95,
+        metrics: vec![
+            interval("request_throughput", rate, Some(Refusal::SetBySchedule)),
+            interval("request_goodput", rate, None),
+            interval("output_throughput", IntervalUnit::TokensPerSecond, None),
+            interval("mean_ttft_ms", ms, None),
+            interval("median_ttft_ms", ms, None),
+            interval("p99_ttft_ms", ms, few),
+            interval("mean_itl_ms", ms, None),
+            interval("p99_itl_ms", ms, few),
+            interval("p99.9_itl_ms", ms, Some(Refusal::LongDependence)),
+            interval("response.e2el_ms.p99", ms, few),
+        ],
+        ..Intervals::default()
+    }
+}
+
+#[test]
+fn intervals_have_a_line_per_metric_and_say_what_noise_they_lack() {
+    let block = |lang, intervals| {
+        verdict_block(&BlockContext {
+            intervals: Some(intervals),
+            lang,
+            ..BlockContext::default()
+        })
+    };
+    insta::assert_snapshot!("intervals", block(Lang::En, intervals()));
+    insta::assert_snapshot!("intervals_zh", block(Lang::Zh, intervals()));
+    let mut none = intervals();
+    for entry in &mut none.metrics {
+        *entry = interval(&entry.metric, entry.unit, Some(Refusal::OneBurst));
+    }
+    insta::assert_snapshot!("intervals_none", block(Lang::En, none));
+    assert_eq!(
+        block(Lang::En, Intervals::default()),
+        "Verdict: VALID\n",
+        "a run without answers has no numbers"
+    );
 }
 
 #[test]

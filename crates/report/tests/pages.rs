@@ -2,7 +2,9 @@
 
 mod fixture;
 
-use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_metrics::{
+    Analysis, MetricSettings, VerdictSettings, analyse_with_intervals, judge,
+};
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{Row, dashboard, latency_figure, parse_rows};
 use inferometer_report::{
@@ -247,8 +249,18 @@ fn failed_requests_are_in_the_timeline_and_not_in_distributions() {
 
 #[test]
 fn the_run_page_has_the_data_of_the_records() {
-    let records = fixture::records(400, 8);
-    let (summary, extras) = analyse(&records, &MetricSettings::default());
+    let records = fixture::records(600, 8);
+    let Analysis {
+        summary,
+        extras,
+        intervals,
+    } = analyse_with_intervals(
+        &records,
+        &MetricSettings {
+            finite_rate: true,
+            ..MetricSettings::default()
+        },
+    );
     let health = fixture::health();
     let verdict = judge(&summary, &extras, &health, &VerdictSettings::default());
     let page = run_page(&RunPageInput {
@@ -256,6 +268,7 @@ fn the_run_page_has_the_data_of_the_records() {
         records: &records,
         summary: &summary,
         extras: &extras,
+        intervals: &intervals,
         verdict: &verdict,
         health: &health,
         about: &RunAbout::default(),
@@ -270,6 +283,22 @@ fn the_run_page_has_the_data_of_the_records() {
     let data = data(&page);
     assert_eq!(data["settings"], json!([["a.b", "[1,2]"], ["c", "x"]]));
     assert_eq!(data["errors"].as_array().unwrap().len(), 2);
+    let interval = |metric: &str| {
+        let rows = data["intervals"].as_array().unwrap();
+        rows.iter().find(|row| row["metric"] == metric).unwrap()
+    };
+    let rate = interval("output_throughput");
+    assert!(
+        rate["bounds"][0].as_f64() < rate["value"].as_f64(),
+        "{rate}"
+    );
+    assert!(
+        rate["value"].as_f64() < rate["bounds"][1].as_f64(),
+        "{rate}"
+    );
+    let why = &interval("p99_ttft_ms")["why"];
+    assert_eq!(why[0], "needs 2000 requests, has 585");
+    assert_eq!(why[1], "需要 2000 个请求，只有 585 个");
     let most = data["series"]["rows"]
         .as_array()
         .unwrap()
@@ -277,16 +306,16 @@ fn the_run_page_has_the_data_of_the_records() {
         .map(|row| row[2].as_u64().unwrap())
         .max();
     assert_eq!(data["health"]["in_flight_peak"].as_u64(), most);
-    assert_eq!(data["distributions"]["itl"]["n"], json!(390 * 7));
+    assert_eq!(data["distributions"]["itl"]["n"], json!(585 * 7));
     let rows = data["series"]["rows"].as_array().unwrap();
     let width = data["series"]["width"].as_f64().unwrap();
     let tokens: f64 = rows
         .iter()
         .map(|row| row[3].as_f64().unwrap() * width)
         .sum();
-    assert!((tokens - f64::from(390 * 8)).abs() < 1.0, "{tokens} tokens");
+    assert!((tokens - f64::from(585 * 8)).abs() < 1.0, "{tokens} tokens");
     let sent: u64 = rows.iter().map(|row| row[11].as_u64().unwrap()).sum();
-    assert_eq!(sent, 400);
+    assert_eq!(sent, 600);
     let median = summary.stats[0].median_ms;
     let halfway = data["distributions"]["ttft"]["q"]
         .as_array()

@@ -1,6 +1,7 @@
-//! Extras and verdicts of synthetic runs.
+//! Extras, intervals and verdicts of synthetic runs.
 
 mod denominators;
 mod extras;
+mod intervals;
 mod support;
 mod verdict;

@@ -10,7 +10,9 @@ Object.assign(TEXT.en, {
   verdict: "Verdict: ", verdict_ok: "No findings: nothing casts doubt on these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.", not_sent: "not sent", not_logged: "not in the log (not sent, in flight, or in its last second)", notes: "Notes", per_event: "Tokens per event",
   sampled: "Evenly down-sampled: ", itl_note: "Percentiles of gaps are exact to within 1 %.", bucket: "Each point covers", window: "Lines: percentiles of windows with at least 40 requests on average; dots: requests.", log: "log scale", workers: "Workers", busiest: "Busiest worker's CPU (spinning excluded)", stall_ms: "Largest stall (ms)", kernel_stamps: "Kernel receive stamps",
   clock_steps: "Clock steps", in_flight_peak: "Max in flight", connections_opened: "Connections opened", throttled_ms: "Throttled by the control group (ms)", retransmits: "TCP retransmits on this host", files: "Open descriptors, max / limit",
-  service: "E2EL from the send", response: "E2EL from the due instant", own: "Send lateness of the client itself", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
+  service: "E2EL from the send", response: "E2EL from the due instant", own: "Send lateness of the client itself",
+  intervals: "95 % intervals of this start of the server", interval: "95 % interval", independent: "if requests were independent", unit: "Unit", value: "Value",
+  intervals_note: "Requests depend on their neighbours, so that the intervals come from batches of successive requests; n_eff independent requests would give the same precision. Noise from one start of the server to the next is not in them.", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
 });
 Object.assign(TEXT.zh, {
   flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", no_stream: "回答未流式返回：只知道其结束时刻。", tokens_unknown: "成功回答的 token；token 数未知的事件平均分摊该回答的 token。",
@@ -21,7 +23,9 @@ Object.assign(TEXT.zh, {
   verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "总吞吐量", partial: "运行被提前停止。", not_sent: "未发送", not_logged: "不在日志中（未发送、仍在处理，或属于日志缺失的最后一秒）", notes: "备注", per_event: "每个事件的 token 数",
   sampled: "均匀抽样：", itl_note: "间隔的百分位误差在 1 % 以内。", bucket: "每点覆盖", window: "线：平均至少 40 个请求的时间窗内的百分位；点：请求。", log: "对数刻度", workers: "工作线程", busiest: "最忙线程的 CPU（不含自旋）", stall_ms: "最大停顿 (ms)", kernel_stamps: "内核接收时间戳",
   clock_steps: "时钟跳变", in_flight_peak: "最大在途数", connections_opened: "打开的连接", throttled_ms: "控制组限流 (ms)", retransmits: "本机 TCP 重传", files: "打开的描述符，最多 / 上限",
-  service: "E2EL（自发送起）", response: "E2EL（自应发时刻起）", own: "客户端自身迟到", coalesced: "合并到达的事件", lateness: "发送迟到", received: "接收滞后",
+  service: "E2EL（自发送起）", response: "E2EL（自应发时刻起）", own: "客户端自身迟到",
+  intervals: "服务器本次启动的 95 % 区间", interval: "95 % 区间", independent: "假如请求相互独立", unit: "单位", value: "数值",
+  intervals_note: "相邻请求相互关联，因此区间来自连续请求的分批；n_eff 个独立请求可达到同样的精度。各次启动之间的波动不包含在内。", coalesced: "合并到达的事件", lateness: "发送迟到", received: "接收滞后",
 });
 
 const S = DATA.summary, X = DATA.extras ?? {}, ROWS = DATA.series.rows, W = DATA.series.width;
@@ -115,6 +119,9 @@ function build() {
   time.note.textContent = DATA.timeline.rows.length < DATA.timeline.total ? `${t("sampled")}${num(DATA.timeline.rows.length, 6)} ${t("of")} ${num(DATA.timeline.total, 9)} ${t("requests")}` : `${num(DATA.timeline.total, 9)} ${t("requests")}`;
   const ps = [...new Set(S.stats.flatMap((s) => s.p.map(([p]) => p)))].sort((a, b) => a - b);
   plain(cards, t("stats"), table([t("metric"), t("samples"), t("mean"), t("median"), t("std"), ...ps.map((p) => "p" + p)], S.stats.map((s) => [s.metric.toUpperCase(), num(s.n, 9), ...[s.mean, s.median, s.std].map((v) => (s.n ? num(v, 4) : "–")), ...ps.map((p) => { const found = s.p.find(([q]) => q === p); return found && s.n ? num(found[1], 4) + few(s, found[2]) : "–"; })]), [0]));
+  const range = (r) => (r ? `${num(r[0], 4)} – ${num(r[1], 4)}` : "–");
+  if (DATA.intervals.length) plain(cards, t("intervals"), el("p", { className: "note", textContent: t("intervals_note") }), table([t("metric"), t("unit"), t("value"), t("interval"), t("requests"), "n_eff", t("independent")],
+    DATA.intervals.map((r) => [r.metric, r.unit, num(r.value, 4), r.bounds ? range(r.bounds) : r.why[lang === "zh" ? 1 : 0], num(r.n, 9), r.n_eff === null ? "–" : num(r.n_eff, 9), range(r.independent)]), [0]));
   plain(cards, t("slow"), table([t("idx"), t("sent"), "TTFT", "E2EL", t("outtok")], DATA.slowest.map(([i, at, first, e2el, n]) => [String(i), num(at, 5), ms(first), ms(e2el), String(n)]), [0]));
   plain(cards, t("errors"), DATA.errors.length ? table([t("outcome"), t("status"), t("count"), t("example"), t("message")], DATA.errors.map(([o, s, text, n, i]) => [o, s === null ? "–" : String(s), String(n), "#" + i, text]), [0, 4]) : el("p", { className: "note", textContent: t("no_errors") }));
   const known = [[t("service"), spread(X.service?.e2el_ms)], [t("response"), spread(X.response?.e2el_ms)], [t("lateness"), spread(X.arrival?.lateness_ms)], [t("own"), spread(X.arrival?.own_lateness_ms)], [t("received"), spread(X.receive?.lag_ms)],

@@ -4,17 +4,13 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use inferometer_core::{Level, Outcome, OutcomeCounts, Verdict};
-use inferometer_metrics::{KERNEL_SHARE, Note, Spread, Target};
+use inferometer_metrics::{Intervals, KERNEL_SHARE, Note, Spread, Target};
 
-use super::{display_width, wrap};
+use super::entries::Block;
+use super::intervals::interval_lines;
 use crate::Lang;
 use crate::findings;
 use crate::format::{count, duration_ms, fixed2, percent};
-
-/// Columns of running text in the block on a wide terminal and in files: longer lines are hard to read.
-const WIDTH: usize = 100;
-/// Columns that are used even on a narrower terminal, so that the indented text has room.
-const MIN_WIDTH: usize = 40;
 
 /// What [`verdict_block`] shows. Everything optional is left out when absent; spreads are in
 /// milliseconds.
@@ -50,6 +46,8 @@ pub struct BlockContext {
     pub service: Option<Spread>,
     /// End-to-end latency from the due instant.
     pub response: Option<Spread>,
+    /// How precise the numbers of the table are.
+    pub intervals: Option<Intervals>,
     /// Remarks without a level.
     pub notes: Vec<Note>,
     /// The run was stopped before its end.
@@ -83,11 +81,7 @@ const STAMPS_MATTER: f64 = 0.01;
 /// `Verdict: VALID` (or `CAUTION`, `INVALID`), in either language, so that scripts can search for
 /// it.
 pub fn verdict_block(context: &BlockContext) -> String {
-    let mut block = Block {
-        text: String::new(),
-        lang: context.lang,
-        width: context.columns.unwrap_or(WIDTH).clamp(MIN_WIDTH, WIDTH),
-    };
+    let mut block = Block::new(context.lang, context.columns);
     verdict_lines(&mut block, context);
     if context.partial {
         block.entry(
@@ -102,6 +96,9 @@ pub fn verdict_block(context: &BlockContext) -> String {
     target_lines(&mut block, &context.targets);
     client_lines(&mut block, context);
     latency_lines(&mut block, context);
+    if let Some(intervals) = &context.intervals {
+        interval_lines(&mut block, intervals);
+    }
     for note in &context.notes {
         let text = match context.lang {
             Lang::Zh if !note.zh.is_empty() => &note.zh,
@@ -337,40 +334,4 @@ fn centre_and_tails(spread: &Spread, lang: Lang) -> String {
         duration_ms(spread.p99),
         duration_ms(spread.max)
     )
-}
-
-struct Block {
-    text: String,
-    lang: Lang,
-    width: usize,
-}
-
-impl Block {
-    /// `label: text`, continuation lines indented below the text.
-    fn entry(&mut self, label: &str, text: &str) {
-        const LABEL_WIDTH: usize = 18;
-        let colon = self.lang.pick(":", "：");
-        let label = format!("{label}{colon}");
-        let pad = LABEL_WIDTH.saturating_sub(display_width(&label)).max(1);
-        let lead = format!("{label}{}", " ".repeat(pad));
-        self.hanging(&lead, text);
-    }
-
-    fn bullet(&mut self, lead: &str, text: &str) {
-        self.hanging(&format!("  {lead}"), text);
-    }
-
-    fn hanging(&mut self, lead: &str, text: &str) {
-        let indent = display_width(lead);
-        for (number, line) in wrap(text, self.width.saturating_sub(indent))
-            .iter()
-            .enumerate()
-        {
-            if number == 0 {
-                let _ = writeln!(self.text, "{lead}{line}");
-            } else {
-                let _ = writeln!(self.text, "{}{line}", " ".repeat(indent));
-            }
-        }
-    }
 }

@@ -4,6 +4,8 @@
 //! Everything is returned as text; the caller prints.
 
 mod block;
+mod entries;
+mod intervals;
 mod table;
 mod traffic;
 mod wrap;

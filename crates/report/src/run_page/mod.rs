@@ -4,7 +4,7 @@ mod histogram;
 mod scan;
 
 use inferometer_core::{ClientHealth, Records, Verdict};
-use inferometer_metrics::{Extras, Summary, samples_needed};
+use inferometer_metrics::{Extras, Intervals, MetricInterval, Summary, samples_needed};
 use serde_json::{Map, Value, json};
 
 use crate::Lang;
@@ -25,6 +25,8 @@ pub struct RunPageInput<'a> {
     pub summary: &'a Summary,
     /// The numbers that vLLM does not have.
     pub extras: &'a Extras,
+    /// How precise both are.
+    pub intervals: &'a Intervals,
     /// Whether they can be trusted.
     pub verdict: &'a Verdict,
     /// The state of the client.
@@ -89,6 +91,7 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         "verdict": findings::in_both(input.verdict),
         "summary": summary_value(input.summary),
         "extras": input.extras,
+        "intervals": interval_rows(input.intervals),
         "series": scan.series(),
         "distributions": scan.distributions(),
         "timeline": scan.timeline(MAX_REQUESTS),
@@ -115,6 +118,25 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         plain: false,
     }
     .to_html()
+}
+
+/// The entries of the intervals, with the reason in both languages where there is none.
+fn interval_rows(intervals: &Intervals) -> Vec<Value> {
+    let row = |entry: &MetricInterval| {
+        let bounds = entry
+            .bounds
+            .map(|bounds| json!([short(bounds.low), short(bounds.high)]));
+        let independent = entry.if_independent.unwrap_or_default();
+        let either = independent.low.zip(independent.high);
+        json!({
+            "metric": entry.metric, "unit": entry.unit, "value": short(entry.value), "n": entry.requests,
+            "bounds": bounds,
+            "n_eff": entry.bounds.and_then(|bounds| bounds.n_eff).map(f64::round),
+            "independent": either.map(|(low, high)| json!([short(low), short(high)])),
+            "why": entry.refused.map(|why| json!([why.sentence(), why.sentence_zh()])),
+        })
+    };
+    intervals.metrics.iter().map(row).collect()
 }
 
 fn summary_value(summary: &Summary) -> Value {
