@@ -1,11 +1,13 @@
 //! A gate's question, from its file and its flags, and the file that counts its looks.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use inferometer_decide::{
     Asked, DecisionFile, Gate, GateError, GateFile, Groups, Looks, Values, gate,
 };
 use inferometer_os::files::{self, SMALL_FILE};
+use inferometer_report::chart::{Figure, to_png};
 use inferometer_results::write_in_folder;
 
 use crate::error::{Error, OrError};
@@ -150,4 +152,24 @@ pub fn named_paths(patterns: &[String]) -> Result<Vec<PathBuf>, Error> {
         }
     }
     Ok(paths)
+}
+
+/// Draws a figure into `path`, in the form of its ending.
+///
+/// # Errors
+///
+/// A usage error for another ending than `.png` and `.svg`; a failure when the file cannot be written.
+pub fn draw_figure(figure: &Figure, path: &Path) -> Result<(), Error> {
+    let svg = figure.to_svg();
+    let bytes = match path.extension().and_then(OsStr::to_str) {
+        Some("svg") => svg.into_bytes(),
+        Some("png") => to_png(&svg, 1.0).or_failure()?,
+        _ => {
+            return Err(Error::usage(format!(
+                "--figure {}: expected a name that ends in .png or .svg",
+                path.display()
+            )));
+        }
+    };
+    write_in_folder(path, &bytes).or_failure()
 }

@@ -71,7 +71,7 @@ pub use collect::{Collected, add_details, collect_runs, file_rows, read_details,
 pub use compat::Compat;
 pub use decoding::Decoding;
 pub use error::{Cause, Error, OrError};
-pub use gate::{Question, contrasted, named_paths};
+pub use gate::{Question, contrasted, draw_figure, named_paths};
 pub use inferometer_workload::{DatasetSpec, LengthsSpec};
 pub use json_integers::check_integers;
 pub use numbers::{Look, Numbers};

@@ -312,23 +312,20 @@ fn make_room(campaign: &Campaign, journal: &Path, start: Start) -> Result<(), Ca
         .filter(|path| path.exists());
     let in_the_way = existing.chain(was_started(journal).then(|| journal.to_owned()));
     for path in in_the_way {
-        match start {
-            Start::Overwrite => {
-                fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?;
-            }
-            _ => {
-                let remedies = match campaign.form {
-                    Form::Ab => "continue that experiment with --resume",
-                    _ => {
-                        "continue that sweep with --resume, run it again with --again, replace it with --overwrite"
-                    }
-                };
-                return Err(CampaignError::setting(format!(
-                    "{} already exists: {remedies}, or choose another --output-dir",
-                    path.display()
-                )));
-            }
+        if start == Start::Overwrite {
+            fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?;
+            continue;
         }
+        let remedies = match campaign.form {
+            Form::Ab => "continue that experiment with --resume",
+            _ => {
+                "continue that sweep with --resume, run it again with --again, replace it with --overwrite"
+            }
+        };
+        return Err(CampaignError::setting(format!(
+            "{} already exists: {remedies}, or choose another --output-dir",
+            path.display()
+        )));
     }
     Ok(())
 }

@@ -17,6 +17,12 @@ const SEED: u64 = 20_261_127;
 fn main() {
     let experiments = std::env::args().nth(1).and_then(|text| text.parse().ok());
     let experiments: usize = experiments.unwrap_or(4_000);
+    gate_table(experiments);
+    ab_table(experiments);
+    compare_table(experiments);
+}
+
+fn gate_table(experiments: usize) {
     println!("| gate, margin 5 % | runs | metrics | CV | change | worse | pass | cannot tell |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for design in [Design::Groups, Design::Paired] {
@@ -60,6 +66,9 @@ fn main() {
             );
         }
     }
+}
+
+fn ab_table(experiments: usize) {
     println!(
         "\n| `ab`, margin 2 % | pairs | metrics | CV | change | a metric called different | equivalent |"
     );
@@ -104,6 +113,9 @@ fn main() {
             );
         }
     }
+}
+
+fn compare_table(experiments: usize) {
     println!("\n| `compare` | runs | CV | the interval contains the true change |");
     println!("| --- | --- | --- | --- |");
     for (name, design) in [("groups", Design::Groups), ("pairs", Design::Paired)] {

@@ -3,8 +3,6 @@
 //! Each promise is checked at its nominal rate plus three Monte-Carlo standard errors, on several seeds,
 //! so that none can be met by the choice of a seed. `docs/statistics.md` has the table.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod setup;
 
 use inferometer_decide::{Decision, Design, Looks, Outcome, Values, compare, contrast, gate};

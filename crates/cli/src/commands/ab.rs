@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use inferometer_benchmark::contrasted;
+use inferometer_benchmark::{contrasted, draw_figure};
 use inferometer_campaign::{AbOptions, AbSide, Claim, Start, ab_campaign, planned_looks, words};
 use inferometer_decide::{Design, Groups, Looks, Outcome, contrast, foresee};
 use inferometer_report::{DecisionReport, Question};
 use inferometer_results::write_in_folder;
 
-use super::groups::{draw, members};
+use super::groups::members;
 use super::sweep::{ExecutionSettings, execute_campaign};
 use crate::args::AbArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -100,9 +100,10 @@ fn judge(args: &AbArgs, looks: &Looks, output: &Output) -> Result<Exit, Failure>
     let groups = Groups::new(side("a")?, side("b")?, Design::Paired, &may_differ).or_usage()?;
     let values = contrasted(&groups, &args.metric, args.margin)?;
     let found = contrast(&values, groups.design, looks);
-    let foresight = match args.aa {
-        true => foresee(&values, groups.design, &FORESEEN),
-        false => Vec::new(),
+    let foresight = if args.aa {
+        foresee(&values, groups.design, &FORESEEN)
+    } else {
+        Vec::new()
     };
     let report = DecisionReport {
         groups: &groups,
@@ -114,7 +115,7 @@ fn judge(args: &AbArgs, looks: &Looks, output: &Output) -> Result<Exit, Failure>
     };
     let json = serde_json::to_vec_pretty(&report.to_json()).or_failure()?;
     write_in_folder(&args.output_dir.join("decision.json"), &json).or_failure()?;
-    draw(&report, &args.output_dir.join("decision.png"))?;
+    draw_figure(&report.figure(), &args.output_dir.join("decision.png"))?;
     output.print(&report.to_text());
     Ok(match found.decision {
         Outcome::Pass => Exit::Good,

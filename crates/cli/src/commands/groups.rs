@@ -1,12 +1,8 @@
 //! `inferometer gate`, and `inferometer compare` for two groups of runs.
 
-use std::ffi::OsStr;
-use std::path::Path;
-
-use inferometer_benchmark::{Question, named_paths};
+use inferometer_benchmark::{Question, draw_figure, named_paths};
 use inferometer_decide as decide;
 use inferometer_decide::{Asked, DecideError, Design, Groups, Member, Outcome};
-use inferometer_report::chart::to_png;
 use inferometer_report::{self as report, DecisionReport};
 use inferometer_results::write_in_folder;
 use serde_json::json;
@@ -40,7 +36,7 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
         lang: args.lang,
     };
     if let Some(path) = &args.groups.figure {
-        draw(&report, path)?;
+        draw_figure(&report.figure(), path)?;
     }
     print(&report, args.json, args.markdown, output)?;
     Ok(Exit::Good)
@@ -82,7 +78,7 @@ pub(crate) fn gate(args: &GateArgs, output: &Output) -> Result<Exit, Failure> {
         write_in_folder(path, report.to_junit().as_bytes()).or_failure()?;
     }
     if let Some(path) = &args.groups.figure {
-        draw(&report, path)?;
+        draw_figure(&report.figure(), path)?;
     }
     print(&report, args.json, args.markdown, output)?;
     if args.github {
@@ -149,22 +145,6 @@ fn refuse(error: &DecideError, as_json: bool, output: &Output) -> Result<Exit, F
     };
     output.error(&format!("{error}{remedy}"));
     Ok(exit)
-}
-
-/// Draws the figure into `path`, in the form of its ending.
-pub(super) fn draw(report: &DecisionReport<'_>, path: &Path) -> Result<(), Failure> {
-    let svg = report.figure().to_svg();
-    let bytes = match path.extension().and_then(OsStr::to_str) {
-        Some("svg") => svg.into_bytes(),
-        Some("png") => to_png(&svg, 1.0).or_failure()?,
-        _ => {
-            return Err(Failure::usage(format!(
-                "--figure {}: expected a name that ends in .png or .svg",
-                path.display()
-            )));
-        }
-    };
-    write_in_folder(path, &bytes).or_failure()
 }
 
 fn print(
