@@ -37,7 +37,7 @@ impl<'a> Question<'a> {
     }
 
     /// A decision in words.
-    const fn word(self, decision: Decision, lang: Lang) -> &'static str {
+    pub(crate) const fn word(self, decision: Decision, lang: Lang) -> &'static str {
         match decision {
             Decision::Better => lang.pick("better", "更好"),
             Decision::Worse => lang.pick("worse", "更差"),

@@ -17,15 +17,19 @@ impl DecisionReport<'_> {
     /// Forest plot and runs.
     pub fn figure(&self) -> Figure {
         let lang = self.lang;
-        let key = |marker: Marker, index: usize, text: &str| Key::Shape {
-            color: theme::series(index).into(),
+        let key = |marker: Marker, color: &str, text: &str| Key::Shape {
+            color: color.into(),
             marker,
             open: false,
             text: text.into(),
         };
+        let diamond = |decision: Decision| {
+            let word = self.question.word(decision, lang);
+            key(Marker::Diamond, color(decision), word)
+        };
         let mut figure = Figure {
             width: 1500.0,
-            row_height: 120.0 + 34.0 * self.metrics.len().max(6) as f64,
+            row_height: 140.0 + 22.0 * self.metrics.len().max(8) as f64,
             title: lang.pick("Baseline and candidate", "基准与候选").into(),
             subtitle: lang
                 .pick(
@@ -34,8 +38,12 @@ impl DecisionReport<'_> {
                 )
                 .into(),
             keys: vec![
-                key(Marker::Circle, 0, lang.pick("baseline", "基准")),
-                key(Marker::Square, 1, lang.pick("candidate", "候选")),
+                key(Marker::Circle, theme::series(0), lang.pick("baseline", "基准")),
+                key(Marker::Square, theme::series(1), lang.pick("candidate", "候选")),
+                diamond(Decision::Worse),
+                diamond(Decision::Better),
+                diamond(Decision::Equivalent),
+                diamond(Decision::CannotTell),
             ],
             rows: Vec::new(),
             notes: Vec::new(),
@@ -54,7 +62,6 @@ impl DecisionReport<'_> {
                 crate::Lang::Zh => format!("仅绘出 {all} 个指标中前 {shown} 个的各次运行。"),
             });
         }
-        figure.rows.push(vec![panels.remove(0)]);
         figure.arranged(panels)
     }
 
@@ -125,20 +132,30 @@ impl DecisionReport<'_> {
             Axis::linear(self.lang.pick("run", "运行")).with_range(0.0, members.len() as f64 + 1.0),
             Axis::linear(format!("{}{unit}", metric.metric)),
         );
+        let mut values = Vec::new();
         for (side, marker) in [(0, Marker::Circle), (1, Marker::Square)] {
             let points = members
                 .iter()
                 .enumerate()
-                .filter(|(_, (of, _))| *of == side);
-            let points = points.filter_map(|(place, (_, member))| {
-                Some((place as f64 + 1.0, number(&member.row, &metric.metric)?))
-            });
+                .filter(|(_, (of, _))| *of == side)
+                .filter_map(|(place, (_, member))| {
+                    Some((place as f64 + 1.0, number(&member.row, &metric.metric)?))
+                });
+            let points: Vec<(f64, f64)> = points.collect();
+            values.extend(points.iter().map(|(_, value)| *value));
             panel.marks.push(Mark::Line(Line {
-                points: points.collect(),
+                points,
                 color: theme::series(side).into(),
                 marker: Some(marker),
                 ..Line::default()
             }));
+        }
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        // A drift shows in the spread of the runs, not in their distance from 0.
+        let room = ((high - low) * 0.3).max(high.abs() * 0.01);
+        if room > 0.0 && room.is_finite() {
+            panel.y = panel.y.with_range(low - room, high + room);
         }
         panel
     }
