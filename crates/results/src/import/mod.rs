@@ -137,14 +137,25 @@ pub enum ReadError {
         /// The first keys found, for people.
         keys: String,
     },
+    /// A run folder that cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and the remedy.
+        problem: String,
+    },
 }
 
 impl ReadError {
     /// The file.
     pub fn path(&self) -> &Path {
-        let (Self::Io { path, .. } | Self::NotJson { path, .. } | Self::Unknown { path, .. }) =
-            self;
-        path
+        match self {
+            Self::Io { path, .. }
+            | Self::NotJson { path, .. }
+            | Self::Unknown { path, .. }
+            | Self::Folder { path, .. } => path,
+        }
     }
 }
 
