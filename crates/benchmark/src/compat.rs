@@ -66,6 +66,12 @@ impl Compat {
         }
     }
 
+    /// True where prompts are aligned with the server's tokenizer: vLLM does that since June 2026 (pull
+    /// request 44708), which 0.23 is the first version to have.
+    pub fn aligns_prompts(self) -> bool {
+        self.is_vllm() && !self.before(23)
+    }
+
     /// `--backend` when it is not given.
     pub fn default_backend(self) -> &'static str {
         if self.is_legacy_script() {
