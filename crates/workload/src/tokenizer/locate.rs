@@ -372,17 +372,38 @@ fn set_defaults(config: &mut Config, side: &Side) {
 }
 
 fn read(path: &Path) -> Result<String, TokenizerError> {
-    files::text(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
-        path: path.to_owned(),
-        source,
+    String::from_utf8(read_bytes(path)?).map_err(|error| TokenizerError::Parse {
+        file: path.display().to_string(),
+        message: format!(
+            "byte {} is not UTF-8; expected text",
+            error.utf8_error().valid_up_to()
+        ),
     })
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    files::bytes(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
+    let content = files::bytes(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    match foreign_form(&content) {
+        None => Ok(content),
+        Some(problem) => Err(TokenizerError::Parse {
+            file: path.display().to_string(),
+            message: problem.to_owned(),
+        }),
+    }
+}
+
+/// What a file is that stands in place of a tokenizer's, if it is known.
+fn foreign_form(content: &[u8]) -> Option<&'static str> {
+    if content.starts_with(b"version https://git-lfs.github.com/spec/") {
+        Some("it is a pointer of git LFS, not the file itself; fetch it with: git lfs pull")
+    } else if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+        Some("it is UTF-16; expected UTF-8")
+    } else {
+        None
+    }
 }
 
 /// `name` or `owner/name` in the characters that the hub allows.
@@ -487,6 +508,24 @@ mod tests {
         for spec in [dir.path(), &at(TOKENIZER)] {
             let device = message(spec).unwrap();
             assert!(device.contains("tokenizer.json: it is a"), "{device}");
+        }
+    }
+
+    #[test]
+    fn files_in_another_form_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(TOKENIZER);
+        for (content, words) in [
+            (
+                &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"[..],
+                "git lfs pull",
+            ),
+            (b"\xff\xfe{\0}\0", "UTF-16"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let located = locate(path.to_str().unwrap(), &HubSettings::offline());
+            let message = located.err().unwrap().to_string();
+            assert!(message.contains(words), "{message}");
         }
     }
 
