@@ -159,6 +159,20 @@ pub(crate) fn trace_line(trace: &TimedTraceSettings) -> String {
 mod tests {
     use super::*;
 
+    /// vLLM's pull request 44708 is of June 2026; 0.22 was released before it.
+    #[test]
+    fn prompts_are_aligned_from_the_version_on_that_does_so() {
+        for (compat, aligns) in [
+            (Compat::Native, false),
+            (Compat::Vllm(10), false),
+            (Compat::Vllm(22), false),
+            (Compat::Vllm(23), true),
+            (Compat::NEWEST, true),
+        ] {
+            assert_eq!(compat.aligns_prompts(), aligns, "{compat}");
+        }
+    }
+
     #[test]
     fn versions_are_named_as_people_write_them() {
         assert_eq!("vllm".parse(), Ok(Compat::NEWEST));
