@@ -285,7 +285,7 @@ impl Line {
                     Ok(Value::Object(map)) => map,
                     _ => {
                         return Err(Error::usage(format!(
-                            "--{name} {text}: must be a JSON object, because --{name}.… adds to it"
+                            "--{name}: must be a JSON object, because --{name}.… adds to it"
                         )));
                     }
                 },

@@ -90,7 +90,7 @@ pub enum ArrivalError {
         seed: u64,
     },
     /// An instant further away than can be counted.
-    #[error("request {index} would be due after {seconds:e} seconds; raise {flag}")]
+    #[error("request {index} would be due after {}; raise {flag}", span(*seconds))]
     TooFar {
         /// The request.
         index: usize,
@@ -99,4 +99,34 @@ pub enum ArrivalError {
         /// The flag that decides.
         flag: &'static str,
     },
+}
+
+/// Seconds for people; of a sum that overflowed nothing is known but that it is large.
+fn span(seconds: f64) -> String {
+    if seconds.is_finite() {
+        format!("{seconds:e} seconds")
+    } else {
+        "more seconds than can be counted".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ArrivalError;
+
+    #[test]
+    fn instants_beyond_all_counting_are_no_number() {
+        for (seconds, words) in [
+            (1e40, "after 1e40 seconds"),
+            (f64::NAN, "after more seconds than can be counted"),
+            (f64::INFINITY, "after more seconds than can be counted"),
+        ] {
+            let error = ArrivalError::TooFar {
+                index: 3,
+                seconds,
+                flag: "--request-rate",
+            };
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
 }

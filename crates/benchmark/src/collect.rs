@@ -16,37 +16,33 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::report::FolderRun;
 
-/// Runs as one table.
-#[derive(Debug)]
-pub struct Collected {
-    /// The runs, and the files and copies that are in no row.
-    pub table: Aggregate,
-    /// Run folders that could not be read, each with the reason.
-    pub unreadable: Vec<String>,
-}
-
-/// Reads result files and run folders into one table. What cannot be read does not keep the others
-/// from being read.
-pub fn collect_runs(files: &[PathBuf], folders: &[PathBuf]) -> Collected {
+/// Reads result files and run folders into one table. What cannot be read, such as the folder of a run
+/// that was killed, is in [`Aggregate::broken`] and does not keep the others from being read.
+pub fn collect_runs(files: &[PathBuf], folders: &[PathBuf]) -> Aggregate {
     let mut runs = Vec::new();
-    let mut unreadable = Vec::new();
+    let mut broken = Vec::new();
     for folder in folders {
         match folder_run(folder) {
             Ok(run) => runs.push(run),
-            Err(error) => unreadable.push(format!("{}: {}", folder.display(), error.report())),
+            Err(error) => broken.push(ReadError::Folder {
+                path: folder.clone(),
+                problem: error.report(),
+            }),
         }
     }
-    Collected {
-        table: aggregate_with(files, runs),
-        unreadable,
-    }
+    let mut table = aggregate_with(files, runs);
+    table.broken.extend(broken);
+    table
 }
 
-/// True for the folder of a run that did not reach its planned end, such as a sweep leaves of the
+/// True for the folder of a run that was finished before its planned end, such as a sweep leaves of the
 /// run in which it was interrupted.
 pub fn was_stopped(folder: &Path) -> bool {
-    let manifest = RunFolder::open(folder).and_then(|folder| folder.read_manifest());
-    manifest.is_ok_and(|manifest| manifest.run.partial)
+    let Ok(folder) = RunFolder::open(folder) else {
+        return false;
+    };
+    let manifest = folder.read_manifest();
+    folder.records_path().is_file() && manifest.is_ok_and(|manifest| manifest.run.partial)
 }
 
 /// A run folder in the keys of a result file, without lists.

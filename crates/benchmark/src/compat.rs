@@ -66,6 +66,12 @@ impl Compat {
         }
     }
 
+    /// True where prompts are aligned with the server's tokenizer: vLLM does that since June 2026 (pull
+    /// request 44708), which 0.23 is the first version to have.
+    pub fn aligns_prompts(self) -> bool {
+        self.is_vllm() && !self.before(23)
+    }
+
     /// `--backend` when it is not given.
     pub fn default_backend(self) -> &'static str {
         if self.is_legacy_script() {
@@ -152,6 +158,20 @@ pub(crate) fn trace_line(trace: &TimedTraceSettings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// vLLM's pull request 44708 is of June 2026; 0.22 was released before it.
+    #[test]
+    fn prompts_are_aligned_from_the_version_on_that_does_so() {
+        for (compat, aligns) in [
+            (Compat::Native, false),
+            (Compat::Vllm(10), false),
+            (Compat::Vllm(22), false),
+            (Compat::Vllm(23), true),
+            (Compat::NEWEST, true),
+        ] {
+            assert_eq!(compat.aligns_prompts(), aligns, "{compat}");
+        }
+    }
 
     #[test]
     fn versions_are_named_as_people_write_them() {

@@ -66,6 +66,7 @@ impl FolderRun {
         let manifest = folder.read_manifest().or_usage()?;
         if !folder.records_path().is_file() {
             folder.claim().or_usage()?;
+            has_any_records(&folder)?;
             return Err(Error::usage(format!(
                 "{} has no requests.parquet: the run was cut off; write its result with: inferometer recover {}",
                 path.display(),
@@ -303,6 +304,7 @@ pub fn recover(
         });
         return report(path, exports, observer);
     }
+    has_any_records(&folder)?;
     let (spec, mut facts) = RunSpec::read(&manifest)?;
     let schedule = schedule(&folder, &manifest, spec.load.arrivals.as_ref())?;
     let mut recovered = folder.recover(schedule.as_ref()).or_usage()?;
@@ -336,6 +338,17 @@ pub fn recover(
     run.show(observer);
     run.export(&exports, observer)?;
     Ok(run)
+}
+
+/// Refuses a folder whose records are gone: nothing can be recovered.
+fn has_any_records(folder: &RunFolder) -> Result<(), Error> {
+    if folder.records_path().is_file() || folder.log_path().is_file() {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{} has neither requests.parquet nor requests.arrows: the records of the run are gone",
+        folder.path().display()
+    )))
 }
 
 /// How much of a run of `requests` requests is in its log, as a sentence.

@@ -71,6 +71,14 @@ impl Places {
 
 /// The result file that `saving` asks for.
 fn result_file(saving: &SavingSettings, header: &VllmHeader) -> Result<ResultFile, Error> {
+    if let Some(name) = &saving.result_filename
+        && (name.as_os_str().as_encoded_bytes().ends_with(b"/") || name.file_name().is_none())
+    {
+        return Err(Error::usage(format!(
+            "--result-filename {}: expected the name of a file; the folder is set with --result-dir",
+            name.display()
+        )));
+    }
     let (name, named) = match &saving.result_filename {
         Some(name) => (name.clone(), Existing::Replace),
         None => (result_file_name(header).into(), Existing::Keep),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use inferometer_core::redact::redact_text;
 use inferometer_wire::{ConnectStep, ServerFacts, SideClient, WireError};
 
 use crate::error::Error;
@@ -90,7 +91,9 @@ pub fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Result<Model
                 target.base_url
             ))
         })?;
-        let id = first.root.clone().unwrap_or_else(|| first.id.clone());
+        // It gets into results, and a server may list the key that it was sent.
+        let id = first.root.as_ref().unwrap_or(&first.id);
+        let id = redact_text(id).into_owned();
         return Ok(ModelNames {
             request: first.id.clone(),
             id,

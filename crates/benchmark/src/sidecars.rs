@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use inferometer_core::Records;
+use inferometer_core::redact::redact_json;
 use inferometer_report::{Lang, chart, dataset_stats_figure, timeline_page};
 use inferometer_results::{
     VllmResult, pytorch_records, write_bytes, write_in_folder, write_pytorch,
 };
+use serde_json::Value;
 
 use crate::error::{Error, OrError};
 use crate::settings::SavingSettings;
@@ -62,7 +64,11 @@ pub(crate) fn write(
     }
     if saving.save && asks_for_pytorch() {
         let map = result.to_map(vllm::details(saving.detailed, records));
-        let form = pytorch_records(&saving.vllm_arguments, &result.header.model_id, &map);
+        // Some secrets of the environment were not known yet when the arguments were read.
+        let mut arguments = Value::Object(saving.vllm_arguments.clone());
+        redact_json(&mut arguments);
+        let arguments = arguments.as_object().unwrap_or(&saving.vllm_arguments);
+        let form = pytorch_records(arguments, &result.header.model_id, &map);
         written.push(write_pytorch(file, &form).or_failure()?);
     }
     Ok(written)

@@ -1,11 +1,12 @@
 //! What a campaign will do, worked out before anything is done.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use inferometer_core::hex;
-use inferometer_core::redact::{redact_arguments, redact_url};
+use inferometer_core::redact::{redact_arguments, redact_url, register_arguments};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -204,6 +205,19 @@ impl Campaign {
             hash.update([2]);
         }
         hex(&hash.finalize())
+    }
+
+    /// Remembers the secrets of all commands: servers print the arguments that they got.
+    pub(crate) fn register_secrets(&self) {
+        for server in &self.servers {
+            register_arguments(&server.command);
+        }
+        let mut known = HashSet::new();
+        for cell in &self.cells {
+            if known.insert(&cell.setting) {
+                register_arguments(&cell.work.words());
+            }
+        }
     }
 
     /// Full path of a cell's result.

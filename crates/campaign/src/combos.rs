@@ -42,6 +42,11 @@ pub(crate) fn campaign(
         "max-concurrency",
         "num-prompts",
     ])?;
+    options.refuse_lists(
+        ["base-url"]
+            .into_iter()
+            .filter(|flag| common.contains_key(*flag)),
+    )?;
 
     let repeats = options.repeats.unwrap_or(1);
     check_count(

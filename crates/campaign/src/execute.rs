@@ -36,6 +36,7 @@ pub fn execute(
         calibration: Calibration::default(),
         limits: Vec::new(),
         failed: 0,
+        knows_keys: false,
         started_s,
     };
     execution.learn_from_earlier();
@@ -74,6 +75,8 @@ struct Execution<'a> {
     /// Cells after which a stop rule held.
     limits: Vec<Limit<'a>>,
     failed: usize,
+    /// The keys of the stop rules were compared with those of a result.
+    knows_keys: bool,
     /// When it started, in seconds of the world's clock.
     started_s: f64,
 }
@@ -356,6 +359,17 @@ impl<'a> Execution<'a> {
     }
 
     fn note_limit(&mut self, cell: &'a Cell, run: &ImportedRun) {
+        // The first result shows which keys there are.
+        if !std::mem::replace(&mut self.knows_keys, true) {
+            for rule in &self.campaign.stop.when {
+                if let Some(key) = rule.unknown_key(run) {
+                    let note = format!(
+                        "stop.when: {rule}: the result has no key {key}; this rule stops nothing"
+                    );
+                    (self.watch)(&Event::Note(note));
+                }
+            }
+        }
         if let Some(rule) = self.campaign.stop.when.iter().find(|rule| rule.holds(run)) {
             self.limits.push(Limit {
                 cell,

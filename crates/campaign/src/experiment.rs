@@ -14,15 +14,14 @@ use crate::campaign::{
 use crate::error::CampaignError;
 use crate::files::{Keys, at};
 use crate::flag_table::{Flag, FlagKind, FlagTable, FlagValue, Settings, dashed, text};
+use crate::hidden_values::{file_name, plain_value};
+use crate::named::{Combination, Named, named};
 use crate::options::{RESERVED_FLAGS, SweepOptions, base_seed};
 use crate::stop_rules::{Condition, StopRules};
 use crate::work::{OurCommand, OurRun, SIMULATED, Work, is_simulated};
 
 /// The longest pause between two runs: a day.
 const MAX_COOLDOWN_S: f64 = 86_400.0;
-
-/// One combination of flags, by their names with underscores, as the file gives them.
-type Combination = IndexMap<String, Value>;
 
 /// The campaign of an experiment file.
 pub(crate) fn campaign(
@@ -43,6 +42,13 @@ pub(crate) fn campaign(
         .flat_map(|all| all.keys().map(|key| dashed(key)))
         .collect();
     options.refuse_extra(set.iter().map(String::as_str).chain(["seed"]))?;
+    let fixed = description
+        .run
+        .fixed
+        .keys()
+        .filter_map(|key| table.find(key));
+    let lists = fixed.filter(|flag| flag.kind == FlagKind::Many);
+    options.refuse_lists(lists.map(|flag| flag.name.as_str()))?;
     let output = options.output.clone().or(description.output);
     let output = output.unwrap_or_else(|| PathBuf::from("results"));
     let maker = CellMaker {
@@ -56,9 +62,10 @@ pub(crate) fn campaign(
     };
     // Round after round, so that a slow drift of the server affects all settings alike.
     let mut cells = Vec::new();
+    let settings = named(settings);
     for run in 1..=repeats {
-        for settings in &settings {
-            cells.push(maker.cell(settings, run)?);
+        for setting in &settings {
+            cells.push(maker.cell(setting, run)?);
         }
     }
     if let Some(seed) = description.shuffle_seed {
@@ -80,6 +87,7 @@ pub(crate) fn campaign(
         notes: Vec::new(),
     };
     campaign.check()?;
+    campaign.register_secrets();
     Ok(campaign)
 }
 
@@ -229,24 +237,18 @@ struct CellMaker<'a> {
 }
 
 impl CellMaker<'_> {
-    fn cell(&self, varied: &Combination, run: usize) -> Result<Cell, CampaignError> {
+    fn cell(&self, named: &Named, run: usize) -> Result<Cell, CampaignError> {
         let mut all = self.fixed.clone();
-        all.extend(varied.clone());
-        let parts: Vec<String> = varied
-            .iter()
-            .map(|(key, value)| format!("{key}={}", text(value)))
-            .collect();
-        let (setting, stem) = if parts.is_empty() {
-            ("run".to_owned(), "run".to_owned())
-        } else {
-            (parts.join(" "), file_part(&parts.join("-")))
-        };
+        all.extend(named.values.clone());
+        let name = |separator| named.name(separator, |_| true).map(|name| file_name(&name));
+        let setting = name(" ").unwrap_or_else(|| "run".to_owned());
+        let stem = name("-").map_or_else(|| "run".to_owned(), |name| file_part(&name));
         let seed = match all.get("seed") {
             Some(seed) => base_seed(seed)? + (run as u64 - 1),
             None => cell_seed(0, &setting, run),
         };
         all.insert("seed".to_owned(), seed.into());
-        if let Some(label) = label(&all, varied) {
+        if let Some(label) = label(&all, named) {
             all.insert("label".to_owned(), label.into());
         }
         let result = in_repeat(Path::new(&format!("{stem}.json")), run, self.repeats);
@@ -304,7 +306,7 @@ impl CellMaker<'_> {
 
 /// A label that tells apart what result files do not: settings that vary, other than load and
 /// lengths.
-fn label(all: &Combination, varied: &Combination) -> Option<String> {
+fn label(all: &Combination, named: &Named) -> Option<String> {
     let mut in_file = vec![
         "request_rate",
         "max_concurrency",
@@ -322,12 +324,8 @@ fn label(all: &Combination, varied: &Combination) -> Option<String> {
     if !all.contains_key("random_range_ratio") {
         in_file.extend(["random_input_len", "random_output_len"]);
     }
-    let parts: Vec<String> = varied
-        .iter()
-        .filter(|(key, _)| !in_file.contains(&key.as_str()))
-        .map(|(key, value)| format!("{key}={}", text(value)))
-        .collect();
-    (!all.contains_key("label") && !parts.is_empty()).then(|| parts.join(" "))
+    let label = named.name(" ", |key| !in_file.contains(&key));
+    label.filter(|_| !all.contains_key("label"))
 }
 
 /// A map of flags, with every key known.
@@ -370,7 +368,16 @@ fn checked(
                 format!("{place}: {key} is set by the sweep itself; remove it"),
             ));
         }
-        settings.insert(flag.name.replace('-', "_"), value);
+        // Both spellings are one flag.
+        if settings
+            .insert(flag.name.replace('-', "_"), value)
+            .is_some()
+        {
+            let name = flag.name.replace('-', "_");
+            let problem =
+                format!("{place}: {name} is set twice, with \"_\" and with \"-\" in its name");
+            return Err(at(path, &key, problem));
+        }
     }
     Ok(settings)
 }
@@ -392,7 +399,10 @@ fn rows(
         value => Err(at(
             path,
             "rows",
-            format!("rows: invalid value {value}: expected a map of flags"),
+            format!(
+                "rows: invalid value {}: expected a map of flags",
+                plain_value("rows", &value)
+            ),
         )),
     };
     list.into_iter()

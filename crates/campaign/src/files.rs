@@ -9,6 +9,7 @@ use inferometer_results::{json_duplicate, parse_yaml_strict, unquoted_cell};
 use serde_json::{Map, Value};
 
 use crate::error::CampaignError;
+use crate::hidden_values::plain_value;
 use crate::journal::JOURNAL_NAME;
 use inferometer_core::suggest::hint;
 
@@ -31,9 +32,14 @@ pub(crate) fn document_with_note(path: &Path) -> Result<(Value, Option<String>),
         .and_then(|extension| extension.to_str())
         .unwrap_or_default();
     match extension {
+        // The error's own text shows the line, which may hold a key.
         "toml" => toml::from_str(text)
             .map(|value| (value, None))
-            .map_err(|error| CampaignError::file(path, error.to_string())),
+            .map_err(|error| {
+                let start = error.span().map_or(0, |span| span.start);
+                let line = 1 + text[..start.min(text.len())].matches('\n').count();
+                CampaignError::file(path, format!("line {line}: {}", error.message()))
+            }),
         "json" => serde_json::from_str(&with_exact_integers(text))
             .map(|value| (value, json_duplicate(text)))
             .map_err(|error| CampaignError::file(path, error.to_string())),
@@ -119,6 +125,7 @@ impl<'a> Keys<'a> {
     /// An error about the value of a key.
     pub(crate) fn invalid(&self, key: &str, value: &Value, kind: &str) -> CampaignError {
         let place = self.place;
+        let value = plain_value(key, value);
         at(
             self.path,
             key,
@@ -222,6 +229,7 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
         .iter()
         .map(|column| names::current(column.trim_start_matches('\u{feff}')).into_owned())
         .collect();
+    check_columns(path, &columns)?;
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(broken)?;
@@ -236,6 +244,36 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
         );
     }
     Ok(rows)
+}
+
+/// Columns of which a table of results has at least one.
+const COLUMNS: [&str; 5] = [
+    "filename",
+    "completed",
+    "duration",
+    "request_throughput",
+    "output_throughput",
+];
+
+/// Refuses a table that is none of results.
+fn check_columns(path: &Path, columns: &[String]) -> Result<(), CampaignError> {
+    if columns
+        .iter()
+        .any(|column| COLUMNS.contains(&column.as_str()))
+    {
+        return Ok(());
+    }
+    let is_split_otherwise = columns.iter().any(|column| column.contains([';', '\t']));
+    let remedy = if is_split_otherwise {
+        "its columns are separated by semicolons or tabs: expected commas"
+    } else {
+        "expected a table that inferometer aggregate wrote"
+    };
+    let shown: String = columns.join(", ").chars().take(200).collect();
+    Err(CampaignError::file(
+        path,
+        format!("no table of results: its columns are {shown}; {remedy}"),
+    ))
 }
 
 #[cfg(test)]
@@ -256,5 +294,19 @@ mod tests {
         let rows = read_table(&path).unwrap();
         assert_eq!(rows[0]["inferometer.verdict.level"], "INVALID");
         assert_eq!(rows[0]["filename"], "a.json");
+    }
+
+    #[test]
+    fn a_table_of_something_else_is_refused_with_its_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        for (text, words) in [
+            ("a,b\n1,2\n", "its columns are a, b; expected a table"),
+            ("filename;completed\nx;1\n", "semicolons"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let message = read_table(&path).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use inferometer_core::names;
 use inferometer_core::redact::redact_arguments;
 use inferometer_os::files::{self, SMALL_FILE};
-use inferometer_results::Tool;
+use inferometer_results::{Tool, read_result_summary};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Campaign, Cell, Form};
@@ -158,8 +158,14 @@ impl Journal {
             )));
         }
         let text = files::text(&path, SMALL_FILE).map_err(CampaignError::io("read", &path))?;
-        let state: State = serde_json::from_str(&text)
-            .map_err(|error| CampaignError::file(&path, error.to_string()))?;
+        let state: State = serde_json::from_str(&text).map_err(|error| {
+            let remedy =
+                "remove the file or give --overwrite to start over, which makes all runs again";
+            CampaignError::file(
+                &path,
+                format!("not a journal of a sweep: {error}; {remedy}"),
+            )
+        })?;
         if state.format_version > CAMPAIGN_FORMAT_VERSION {
             return Err(CampaignError::file(
                 &path,
@@ -227,7 +233,12 @@ impl Journal {
         state.name.clone_from(&cell.name);
         state.result.clone_from(&cell.result);
         state.command = cell.stored_command();
-        if state.status == Status::Done && !campaign.result_path(cell).is_file() {
+        // A result that cannot be read is made again, as a missing one is.
+        let has_result = || {
+            let runs = read_result_summary(&campaign.result_path(cell));
+            runs.is_ok_and(|runs| !runs.is_empty())
+        };
+        if state.status == Status::Done && !has_result() {
             state.status = Status::Pending;
         }
         state

@@ -48,6 +48,21 @@ impl SweepOptions {
         }
     }
 
+    /// Refuses further arguments for flags with a list of values that the file sets as well: a run would
+    /// get both lists, or lose one.
+    pub(crate) fn refuse_lists<'a>(
+        &self,
+        set: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), CampaignError> {
+        match set.into_iter().find(|flag| flags::has(&self.extra, flag)) {
+            Some(flag) => Err(CampaignError::setting(format!(
+                "--{flag} after -- and {} in the file: set it in one of them",
+                flag.replace('-', "_")
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What a run leaves whose result is `result`, below the campaign's folder `output`.
     pub(crate) fn run_output(&self, output: &Path, result: &Path) -> RunOutput {
         RunOutput {

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 use inferometer_core::names;
-use inferometer_core::redact::{
-    MASK, redact_arguments, redact_json, register_arguments, register_json,
-};
-use serde_json::{Map, Value, json};
+use inferometer_core::redact::open_quote;
+use serde_json::{Map, Value};
 
 use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup, check_count, file_part};
 use crate::error::CampaignError;
 use crate::files::document_with_note;
 use crate::flag_table::text;
 use crate::flags::override_parameter;
+use crate::hidden_values::{file_name, plain_value, register_value};
 use crate::stop_rules::StopRules;
 use crate::target::{DEFAULT_URL, has_default_url, server_url, url_of};
 use crate::work::Work;
@@ -167,21 +166,8 @@ pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError>
         notes,
     };
     campaign.check()?;
-    register_secrets(&campaign);
+    campaign.register_secrets();
     Ok(campaign)
-}
-
-/// Remembers the secrets of all commands: servers print the arguments that they got.
-fn register_secrets(campaign: &Campaign) {
-    for server in &campaign.servers {
-        register_arguments(&server.command);
-    }
-    let mut known = IndexSet::new();
-    for cell in &campaign.cells {
-        if known.insert(&cell.setting) {
-            register_arguments(&cell.work.words());
-        }
-    }
 }
 
 /// Makes the cells of one server.
@@ -313,10 +299,14 @@ pub(crate) fn words(flag: &str, text: &str) -> Result<Vec<String>, CampaignError
 }
 
 fn words_or_none(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
+    // The command may hold a key, so the message does not show it.
     shlex::split(text).ok_or_else(|| {
-        CampaignError::setting(format!(
-            "invalid {flag} {text}: a quotation mark is not closed"
-        ))
+        CampaignError::setting(match open_quote(text) {
+            Some(at) => {
+                format!("invalid {flag}: the quotation mark at character {at} is not closed")
+            }
+            None => format!("invalid {flag}: nothing follows the backslash at its end"),
+        })
     })
 }
 
@@ -381,14 +371,15 @@ fn parameters(
 /// A combination with a name of its own where its values hold secrets: names become those of folders
 /// and logs.
 fn with_plain_name(mut combination: Combination) -> Combination {
-    register_json(&Value::Object(combination.clone()));
+    for (key, value) in &combination {
+        register_value(key, value);
+    }
     let plain: Combination = combination
         .iter()
         .map(|(key, value)| (key.clone(), plain_value(key, value)))
         .collect();
     if plain != combination {
-        // An asterisk in the name of a file means others to a shell.
-        let name = name_of(&plain).replace(MASK, "hidden");
+        let name = file_name(&name_of(&plain));
         combination.insert(NAME_KEY.to_owned(), name.into());
     }
     combination
@@ -408,29 +399,6 @@ fn numbered(mut list: Vec<Combination>) -> Vec<Combination> {
         }
     }
     list
-}
-
-/// The value of a parameter as it may be shown and stored.
-fn plain_value(key: &str, value: &Value) -> Value {
-    let mut member = json!({ key: value });
-    redact_json(&mut member);
-    let shown = member[key].take();
-    // Values of headers are secrets whatever their names.
-    let plain = |value: &Value| match value {
-        Value::String(text) => {
-            let shown = redact_arguments(&[format!("--{key}={text}")]).concat();
-            let shown = shown
-                .split_once('=')
-                .map_or("", |(_, value)| value)
-                .to_owned();
-            Value::String(shown)
-        }
-        other => other.clone(),
-    };
-    match &shown {
-        Value::Array(items) => items.iter().map(plain).collect(),
-        other => plain(other),
-    }
 }
 
 /// A serve parameter and a bench parameter that must be the same.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use inferometer_core::redact::redact_text;
 use inferometer_core::{Nanos, Secret};
 use inferometer_wire::{
     ClientSettings, ConnectStep, SideClient, SideReply, Timeouts, TlsSettings, Wire, WireError,
@@ -74,7 +75,11 @@ pub(crate) fn identity(side: &SideClient) -> Result<Identity, String> {
         return Err(error.to_string());
     }
     let models = facts.models.map(|models| {
-        let mut ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
+        // The journal keeps them, and a server may list the key that it was sent.
+        let ids = models
+            .iter()
+            .map(|model| redact_text(&model.id).into_owned());
+        let mut ids: Vec<String> = ids.collect();
         ids.sort();
         ids
     });

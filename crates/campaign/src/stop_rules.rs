@@ -3,11 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use inferometer_core::suggest::meant;
 use inferometer_results::ImportedRun;
 use serde_json::Value;
 
 use crate::flag_table::text;
-use crate::lookup::{number_of, text_of};
+use crate::lookup::{number_of, text_of, value_at};
 
 /// When to stop.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +98,16 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
+    /// The key where the result has none of this name, with the one that was probably meant.
+    pub(crate) fn unknown_key(&self, run: &ImportedRun) -> Option<String> {
+        const OTHERS: [&str; 2] = ["failed_share", "verdict"];
+        if OTHERS.contains(&self.key.as_str()) || value_at(run, &self.key).is_some() {
+            return None;
+        }
+        let known = run.keys.keys().map(String::as_str).chain(OTHERS);
+        Some(format!("{}{}", self.key, meant(&self.key, known)))
+    }
+
     /// Does it hold for a result? A missing key never does.
     pub fn holds(&self, run: &ImportedRun) -> bool {
         if let Some(number) = self.value.as_f64() {
@@ -160,6 +171,27 @@ mod tests {
                 holds,
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn keys_that_a_result_lacks_are_named_with_the_nearest_one() {
+        for (text, unknown) in [
+            (
+                "p99_ttft_m > 3",
+                Some("p99_ttft_m (did you mean p99_ttft_ms?)"),
+            ),
+            (
+                "verdikt == INVALID",
+                Some("verdikt (did you mean verdict?)"),
+            ),
+            ("goodness > 1", Some("goodness")),
+            ("p99_ttft_ms > 3", None),
+            ("failed_share > 3", None),
+            ("inferometer.verdict.level == CAUTION", None),
+        ] {
+            let condition: Condition = text.parse().unwrap();
+            assert_eq!(condition.unknown_key(&run()).as_deref(), unknown);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use inferometer_core::redact::{redact_text, without_secrets};
-use inferometer_core::{Nanos, Record};
+use inferometer_core::{Ending, Nanos, Record, ending};
 use inferometer_os::clock;
 use inferometer_results::{RecordLog, ResultsError};
 use inferometer_telemetry::HostWatch;
@@ -111,6 +111,13 @@ fn redact(record: &mut Record) {
         && let Cow::Owned(redacted) = redact_text(error)
     {
         *error = redacted;
+    }
+    // Nearly all reasons are words that are known.
+    if let Some(reason) = &mut record.finish_reason
+        && ending(reason) == Ending::Unknown
+        && let Cow::Owned(redacted) = redact_text(reason)
+    {
+        *reason = redacted;
     }
 }
 

@@ -94,6 +94,9 @@ fn begin(parent: libc::pid_t, arguments: Arguments) -> io::Result<()> {
                 if libc::getppid() != supervisor {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
+                // By these the command is stopped, also where this process was started with them ignored.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGTERM, libc::SIG_DFL);
                 libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
                 Ok(())
             }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::atomic::{Links, write_atomically};
 use crate::duplicates::{Duplicate, take_duplicates};
 use crate::import::{ImportedRun, ReadError, read_whole_lines};
-use crate::{ExportForm, ResultsError};
+use crate::{ExportForm, Manifest, ResultsError};
 
 /// Maximum depth of folders that are searched below a results folder.
 const MAX_DEPTH: usize = 8;
@@ -66,7 +66,7 @@ pub fn find_result_files(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
     Ok(files)
 }
 
-/// The run folders below a folder that hold a finished run, sorted by path.
+/// The run folders below a folder, also those of runs that were killed, sorted by path.
 ///
 /// # Errors
 ///
@@ -91,9 +91,16 @@ pub fn find_run_folders(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
     Ok(found)
 }
 
-/// True for the folder of a finished run.
+/// True for the folder of a run, also of one that was killed or has lost its records. Other tools have a
+/// `manifest.json` too; it is ours if it can be read as one.
 pub fn is_run_folder(folder: &Path) -> bool {
-    folder.join("manifest.json").is_file() && folder.join("requests.parquet").is_file()
+    let has = |name: &str| folder.join(name).is_file();
+    if !has("manifest.json") {
+        return has("requests.arrows");
+    }
+    has("requests.parquet")
+        || has("requests.arrows")
+        || Manifest::read(&folder.join("manifest.json")).is_ok()
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ResultsError> {
@@ -124,7 +131,8 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn is_result_name(name: &str) -> bool {
+/// True for the name of a file that [`find_result_files`] takes for a result.
+pub fn is_result_name(name: &str) -> bool {
     const OTHERS: [&str; 4] = [
         "manifest.json",
         "summary.json",

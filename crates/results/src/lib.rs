@@ -33,7 +33,7 @@ mod yaml;
 
 pub use aggregate::{
     Aggregate, BenchName, Row, aggregate, aggregate_with, find_result_files, find_run_folders,
-    is_run_folder, unquoted_cell,
+    is_result_name, is_run_folder, unquoted_cell,
 };
 pub use atomic::{Links, write_bytes, write_in_folder};
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};

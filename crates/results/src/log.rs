@@ -169,7 +169,8 @@ pub(crate) fn visit_log(
     let extent = whole_messages(&mut file).map_err(ResultsError::io("read", path))?;
     if extent.messages == 0 {
         // The crash came before the schema was written, or this is another kind of file.
-        return if extent.file_len == 0 {
+        let is_start = is_start_of_log(&mut file, extent.file_len);
+        return if is_start.map_err(ResultsError::io("read", path))? {
             Ok(true)
         } else {
             Err(ResultsError::format(path, "not an inferometer record log"))
@@ -217,6 +218,20 @@ struct Extent {
     messages: usize,
     /// The end mark was found.
     ended: bool,
+}
+
+/// Bytes of the schema of a log, at most; the longest so far has 4 KB.
+const LONGEST_SCHEMA: u64 = 1 << 16;
+
+/// True where a file of this length is empty, or ends within the schema with which a log begins.
+fn is_start_of_log(file: &mut File, file_len: u64) -> io::Result<bool> {
+    let mut head = [0xff_u8; 8];
+    let there = file_len.min(8) as usize;
+    file.seek(SeekFrom::Start(0))?;
+    file.read_exact(&mut head[..there])?;
+    let metadata_len = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
+    let is_cut = there < 8 || (metadata_len <= LONGEST_SCHEMA && 8 + metadata_len > file_len);
+    Ok(head[..4] == [0xff; 4] && is_cut)
 }
 
 /// Walks the frames of an Arrow IPC stream: continuation mark, length, metadata, body.

@@ -1,7 +1,8 @@
 //! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
 //! was measured is kept. While it is written, the first only warns, and one that follows more than a second
 //! later ends the process. SIGTERM and SIGHUP (a
-//! closed terminal) count as Ctrl-C, except a SIGHUP that the process inherited as ignored (`nohup`).
+//! closed terminal) count as Ctrl-C. Signals that the process inherited as ignored (`nohup`, `trap '' INT`) stay
+//! ignored.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use inferometer_core::Nanos;
 use inferometer_engine::{StopHandle, StopLevel};
 use inferometer_os::clock;
-use inferometer_os::process::{end_by_interrupt, ignores_hangup};
+use inferometer_os::process::{EndSignal, end_by_interrupt, ignores};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::Output;
@@ -118,41 +119,40 @@ impl Interrupts {
     }
 }
 
-/// The signals that ask to stop.
+/// The signals that ask to stop; `None` for one that is ignored and stays so.
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// `None` under `nohup`: an ignored signal stays ignored.
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
     hangup: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
+        let of = |kind: SignalKind, which: EndSignal| {
+            (!ignores(which)).then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: if ignores_hangup() {
-                None
-            } else {
-                Some(signal(SignalKind::hangup())?)
-            },
+            interrupt: of(SignalKind::interrupt(), EndSignal::Interrupt)?,
+            terminate: of(SignalKind::terminate(), EndSignal::Terminate)?,
+            hangup: of(SignalKind::hangup(), EndSignal::Hangup)?,
         })
     }
 
     /// Waits for the next signal; false if there will be no more.
     async fn next(&mut self) -> bool {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let received = tokio::select! {
-            received = self.interrupt.recv() => received,
-            received = self.terminate.recv() => received,
-            received = hangup => received,
+            received = next_of(&mut self.interrupt) => received,
+            received = next_of(&mut self.terminate) => received,
+            received = next_of(&mut self.hangup) => received,
         };
         received.is_some()
+    }
+}
+
+async fn next_of(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
 use inferometer_core::Nanos;
+use inferometer_core::redact::redact_text;
 use inferometer_os::clock;
 use serde_json::{Value, json};
 
@@ -33,7 +34,7 @@ pub struct SideClient {
 /// A model as `/v1/models` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedModel {
-    /// Name to use in requests.
+    /// Name to use in requests, as the server gives it; whoever stores it leaves secrets out.
     pub id: String,
     /// What it was loaded from, usually a path or a hub id.
     pub root: Option<String>,
@@ -175,7 +176,7 @@ impl SideClient {
             .block_on(self.client.page(0, Method::GET, "/version", None))
             .ok()
             .and_then(|reply| reply.json())
-            .and_then(|answer| answer.get("version")?.as_str().map(printable));
+            .and_then(|answer| answer.get("version")?.as_str().map(shown));
         let status = reply.map(|reply| reply.status);
         Ok(ServerFacts {
             models,
@@ -272,6 +273,11 @@ impl SideClient {
     }
 }
 
+/// A text of the server as it may be shown and stored: some servers repeat the key that they were sent.
+fn shown(text: &str) -> String {
+    redact_text(&printable(text)).into_owned()
+}
+
 /// The models of a list: in `data` (OpenAI), in `models` (Ollama), or the answer itself. A model is an
 /// object with an id or a name, or its name alone.
 fn served_models(answer: &Value) -> Option<Vec<ServedModel>> {
@@ -287,8 +293,8 @@ fn served_models(answer: &Value) -> Option<Vec<ServedModel>> {
             .find_map(|&key| text(model, key));
         Some(ServedModel {
             id: id.or_else(|| model.as_str().map(printable))?,
-            root: text(model, "root"),
-            owned_by: text(model, "owned_by"),
+            root: text(model, "root").map(|root| shown(&root)),
+            owned_by: text(model, "owned_by").map(|owner| shown(&owner)),
         })
     });
     Some(named.collect())

@@ -318,10 +318,11 @@ fn side_headers(settings: &ClientSettings, first: &Target) -> Result<HeaderMap, 
         None => first.url.basic_authorization(),
     };
     if let Some(authorization) = authorization {
-        headers.insert(
-            AUTHORIZATION,
-            secret_value(&authorization, "OPENAI_API_KEY")?,
-        );
+        let value = secret_value(&authorization, "").map_err(|_| WireError::Setting {
+            flag: "OPENAI_API_KEY",
+            reason: "invalid characters in the key (line breaks, control characters)".to_owned(),
+        })?;
+        headers.insert(AUTHORIZATION, value);
     }
     add_named(&mut headers, settings)?;
     Ok(headers)

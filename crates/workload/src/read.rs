@@ -10,6 +10,51 @@ use serde_json::Value;
 
 use crate::WorkloadError;
 
+/// The number at `label` of a row in JSON: finite, zero or more.
+pub(crate) fn number(
+    path: &Path,
+    line: usize,
+    row: &Value,
+    label: &str,
+) -> Result<f64, WorkloadError> {
+    let value = &row[label];
+    let problem = match value.as_f64() {
+        Some(number) if number.is_finite() && number >= 0.0 => return Ok(number),
+        Some(number) => format!("`{label}` is {number}: expected a number, zero or more"),
+        None if value.is_null() => {
+            format!("the row has no `{label}`; it has {}", columns(row))
+        }
+        None => format!("`{label}` is not a number, but {}", kind(value)),
+    };
+    Err(WorkloadError::format(path, Some(line), problem))
+}
+
+/// The number in a cell of a table: finite, zero or more.
+pub(crate) fn cell_number(
+    path: &Path,
+    line: usize,
+    label: &str,
+    cell: &str,
+) -> Result<f64, WorkloadError> {
+    let problem = match cell.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => return Ok(number),
+        Ok(number) => format!("`{label}` is {number}: expected a number, zero or more"),
+        Err(_) => format!("`{label}` is not a number, but {cell:?}"),
+    };
+    Err(WorkloadError::format(path, Some(line), problem))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 /// Longest row of a file: 256 MB, more than a request of the longest context with its images.
 const MAX_ROW: usize = 256 << 20;
 
@@ -437,6 +482,33 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn numbers_that_cannot_be_used_are_described() {
+        let row = serde_json::json!({"a": -5, "b": "7", "c": [1], "d": 2.5});
+        let message = |label| {
+            let found = number(Path::new("x"), 3, &row, label);
+            found.map_err(|error| error.to_string())
+        };
+        assert_eq!(message("d"), Ok(2.5));
+        for (label, words) in [
+            ("a", "`a` is -5: expected a number, zero or more"),
+            ("b", "`b` is not a number, but text"),
+            ("c", "`c` is not a number, but a list"),
+            ("e", "the row has no `e`; it has"),
+        ] {
+            let found = message(label).unwrap_err();
+            assert!(found.contains(words), "{found}");
+        }
+        let cell = |cell| cell_number(Path::new("x"), 3, "Timestamp", cell);
+        assert!(
+            cell("-10")
+                .unwrap_err()
+                .to_string()
+                .contains("`Timestamp` is -10: expected")
+        );
+        assert!(cell("x").unwrap_err().to_string().contains("not a number"));
+    }
 
     fn elements(json: &str) -> Result<Vec<(usize, String)>, WorkloadError> {
         let dir = tempfile::tempdir().unwrap();

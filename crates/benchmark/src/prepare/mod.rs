@@ -7,11 +7,11 @@ mod workload;
 
 use std::sync::Arc;
 
-use inferometer_core::redact::redact_url;
+use inferometer_core::redact::{MASK, is_secret_name, redact_url};
 use inferometer_core::{Nanos, Request, Workload};
 use inferometer_engine::RunInput;
 use inferometer_metrics::Kind;
-use inferometer_results::{MetadataClash, WorkloadInfo, metadata_clash};
+use inferometer_results::{MetadataClash, WorkloadInfo, is_result_name, metadata_clash};
 use inferometer_telemetry::Environment;
 use inferometer_wire::{Prepared, ServerFacts, Wire};
 use inferometer_workload::{DatasetSettings, Tokenizer};
@@ -214,6 +214,7 @@ fn assemble(
         workload::chat_turns(&mut workload.requests, settings.shapes.max_conversations)?;
     known.warnings.append(&mut workload.warnings.clone());
     known.warnings.extend(metadata_warnings(settings));
+    known.warnings.extend(unlisted_name(settings));
     let mut requests = match large {
         Some(large) => wire::serialise_to_file(&wire, large, settings.saving.runs_dir.as_deref())?,
         None => wire::serialise(&wire, &workload.requests)?,
@@ -301,7 +302,10 @@ fn fit_lengths(
         let line = fit_substitute(settings, known, wire, workload, &reason)?;
         known.warnings.push(line);
     } else if known.server.is_some() {
-        if settings.compat.is_vllm() && settings.workload.dataset.info().aligned_by_vllm {
+        if settings.compat.aligns_prompts()
+            && settings.shapes.verify_lengths
+            && settings.workload.dataset.info().aligned_by_vllm
+        {
             let url = redact_url(&settings.target.base_url);
             let line = align::align(wire, &url, &known.model.id, &mut workload.requests)?;
             known.lines.extend(line);
@@ -349,12 +353,33 @@ fn metadata_warnings(settings: &Settings) -> impl Iterator<Item = String> {
     let is_pooling = settings.target.kind() == Kind::Pooling;
     let saving = &settings.saving;
     let metadata = saving.metadata.iter().filter(|_| saving.save);
-    metadata.filter_map(move |(key, _)| {
-        let what = match metadata_clash(key, is_pooling)? {
-            MetadataClash::Replaces => "this entry replaces the result's own value of this key",
-            MetadataClash::Lost => "the result has a key of this name, which replaces this entry",
+    metadata.filter_map(move |(key, value)| {
+        let what = match metadata_clash(key, is_pooling) {
+            Some(MetadataClash::Replaces) => {
+                "this entry replaces the result's own value of this key"
+            }
+            Some(MetadataClash::Lost) => {
+                "the result has a key of this name, which replaces this entry"
+            }
+            None if is_secret_name(key) && value == MASK => {
+                "by its name, the value is a secret, and *** is stored in its place; where it is none"
+            }
+            None => return None,
         };
         Some(format!("--metadata {key}: {what}; rename the entry"))
+    })
+}
+
+/// Says that a result gets a name by which it is left out of tables. Sweeps give one to their warm-up runs.
+fn unlisted_name(settings: &Settings) -> Option<String> {
+    let named = settings.saving.result_filename.as_ref();
+    let name = named.filter(|_| settings.saving.save)?.file_name()?;
+    let name = name.to_string_lossy();
+    (!is_result_name(&name) && name != "warmup.json").then(|| {
+        format!(
+            "--result-filename {name}: inferometer aggregate and visualize leave files of this name out when they \
+             search a folder; choose another name that ends in .json"
+        )
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the manifest says of a run, before it and after it.
 
+use inferometer_core::redact::redact_text;
 use inferometer_core::{Prompt, Request, redact_url};
 use inferometer_engine::Finished;
 use inferometer_metrics::traffic::TrafficSettings;
@@ -133,7 +134,7 @@ pub(crate) fn manifest(
         target: Target {
             backend: settings.target.backend.name().to_owned(),
             urls: target_urls(settings, ready),
-            model: ready.model.request.clone(),
+            model: redact_text(&ready.model.request).into_owned(),
             served_model: served_model(ready),
             server_version: ready.facts.version.clone(),
             tokenizer: ready.tokenizer_id.clone(),
@@ -154,7 +155,8 @@ fn served_model(ready: &Ready) -> Option<String> {
         .iter()
         .find(|served| served.id == ready.model.request)
         .or(listed.first())?;
-    Some(served.root.clone().unwrap_or_else(|| served.id.clone()))
+    let name = served.root.as_ref().unwrap_or(&served.id);
+    Some(redact_text(name).into_owned())
 }
 
 /// Notes when the run started. Written before the run, `start` is too early by the time that opening

@@ -25,7 +25,7 @@ pub use self::content::{ContentSettings, ContentSpec};
 pub use self::exports::Exports;
 pub use self::load::{Cancellation, LoadSettings, LoadSpec};
 pub use self::replay::Replay;
-pub use self::report::{ReportSettings, ReportSpec, SavingSettings};
+pub use self::report::{ReportSettings, ReportSpec, SavingSettings, metadata_pairs};
 pub use self::shapes::{ShapeSettings, WorkloadSpec};
 pub use self::target::{LoraAssignment, LoraSettings, TargetSettings, TargetSpec};
 use crate::compat::Compat;

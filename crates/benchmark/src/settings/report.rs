@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use inferometer_core::redact::plain_value;
 use inferometer_metrics::{Kind, Metric, MetricSettings, Slo, default_metrics};
 use inferometer_report::Lang;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::exports::Exports;
+use crate::error::Error;
 
 /// Which numbers are reported.
 #[derive(Clone, Debug)]
@@ -72,6 +74,23 @@ impl SavingSettings {
     pub(crate) fn needs_result_file(&self) -> bool {
         self.save || self.timeline.is_some() || self.dataset_stats
     }
+}
+
+/// The entries of `--metadata` without secrets: result files, reports and pages show them.
+///
+/// # Errors
+///
+/// A usage error for an entry that is no `KEY=VALUE`.
+pub fn metadata_pairs(entries: &[String]) -> Result<Vec<(String, String)>, Error> {
+    let pair = |entry: &String| {
+        // The entry may hold a secret, so the message does not show it.
+        let (key, value) = entry.split_once('=').ok_or_else(|| {
+            Error::usage("--metadata: invalid entry: expected KEY=VALUE for each")
+        })?;
+        let (key, value) = (key.trim(), value.trim());
+        Ok((key.to_owned(), plain_value(key, value)))
+    };
+    entries.iter().map(pair).collect()
 }
 
 /// Which numbers were reported.

@@ -164,6 +164,10 @@ fn stored_commands_and_their_hash_are_those_of_earlier_versions() {
     );
 }
 
+/// A result in vLLM's keys.
+const RESULT: &str = r#"{"backend": "vllm", "duration": 1.0, "completed": 1, "total_input_tokens": 1,
+    "total_output_tokens": 1, "request_throughput": 1.0, "mean_ttft_ms": 1.0}"#;
+
 #[test]
 fn a_journal_of_an_earlier_version_is_resumed() {
     let earlier = earlier();
@@ -175,7 +179,7 @@ fn a_journal_of_an_earlier_version_is_resumed() {
         for (cell, command) in campaign.cells.iter().zip(commands) {
             let result = campaign.result_path(cell);
             fs::create_dir_all(result.parent().unwrap()).unwrap();
-            fs::write(result, "{}").unwrap();
+            fs::write(result, RESULT).unwrap();
             let command: Vec<&str> = command.as_str().unwrap().split('\n').collect();
             cells.push(json!({
                 "name": cell.name, "result": cell.result, "command": command, "status": "done", "attempts": 1,
@@ -193,5 +197,10 @@ fn a_journal_of_an_earlier_version_is_resumed() {
             let all_done = (0..campaign.cells.len()).all(|index| journal.is_done(index));
             assert!(all_done, "{name}");
         }
+        // A result that is cut off is made again, as a missing one is.
+        fs::write(campaign.result_path(&campaign.cells[0]), "{").unwrap();
+        let claim = Claim::take(&campaign, Start::Resume).unwrap();
+        let journal = Journal::begin(&campaign, claim, Start::Resume, "now").unwrap();
+        assert!(!journal.is_done(0) && journal.is_done(1), "{name}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use inferometer_benchmark::{Collected, collect_runs, was_stopped};
+use inferometer_benchmark::{collect_runs, was_stopped};
 use inferometer_campaign::result_files;
 use inferometer_results::{Aggregate, find_run_folders, is_run_folder};
 
@@ -37,12 +37,11 @@ pub(super) fn collect(paths: &[PathBuf], output: &Output) -> Result<(Aggregate, 
     }
     let [files, folders] = [files, folders].map(|all| all.into_iter().collect::<Vec<_>>());
     let sources = files.len() + folders.len();
-    let Collected { table, unreadable } = collect_runs(&files, &folders);
+    let table = collect_runs(&files, &folders);
     for problem in &table.cut_off {
         output.warn(&format!("{problem}; the runs before it are read"));
     }
-    let broken = table.broken.iter().map(ToString::to_string);
-    for problem in broken.chain(unreadable) {
+    for problem in &table.broken {
         output.warn(&format!("left out: {problem}"));
     }
     for copy in &table.duplicates {

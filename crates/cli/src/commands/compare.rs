@@ -18,10 +18,10 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
     if !args.groups.baseline.is_empty() {
         return groups::compare(args, output);
     }
-    let mut sides: Vec<Side> = Vec::new();
+    let (mut sides, mut exit) = (Vec::<Side>::new(), Exit::Good);
     for path in &args.runs {
         if path.is_dir() {
-            sides.push(folder_side(path, output)?);
+            sides.push(folder_side(path, output, &mut exit)?);
         } else {
             sides.extend(file_rows(path).or_usage()?.into_iter().map(Side::from));
         }
@@ -34,11 +34,11 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
     } else {
         output.print(&comparison.to_text());
     }
-    Ok(Exit::Good)
+    Ok(exit)
 }
 
 /// A run folder, or a folder with the repeats of one setting.
-fn folder_side(path: &Path, output: &Output) -> Result<Side, Failure> {
+fn folder_side(path: &Path, output: &Output, exit: &mut Exit) -> Result<Side, Failure> {
     let name = path.display().to_string();
     let holds_runs = !is_run_folder(path)
         && (!result_files(path).or_usage()?.is_empty()
@@ -48,6 +48,9 @@ fn folder_side(path: &Path, output: &Output) -> Result<Side, Failure> {
         return Ok(Side { name, rows });
     }
     let table = collect(&[path.to_owned()], output)?.0;
+    if !table.broken.is_empty() {
+        *exit = Exit::RunFailed;
+    }
     // Names of files that are repeats of one another by their settings may be anything here: the
     // user says that the folder holds repeats, and only different settings contradict that.
     let settings = fold(&table).into_iter().map(|mut group| {

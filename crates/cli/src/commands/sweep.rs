@@ -14,7 +14,6 @@ use inferometer_campaign::{
     Campaign, Claim, CurrentLog, Form, Journal, ProcessRunner, ProcessSettings, Start, Tally,
     check_servers, execute, left_servers, prepare_rerun, words, write_summaries,
 };
-use inferometer_core::Secret;
 use inferometer_os::clock;
 use inferometer_results::{rfc3339, vllm_date};
 
@@ -166,10 +165,7 @@ pub(crate) fn process_runner(
         show_stdout: settings.show_stdout,
         server_ready_timeout: settings.server_ready_timeout,
         interrupts: links.interrupts,
-        api_key: std::env::var("OPENAI_API_KEY")
-            .ok()
-            .filter(|key| !key.is_empty())
-            .map(Secret::new),
+        api_key: inferometer_benchmark::api_key()?,
         variables: links.variables,
         current_log: links.current_log,
         server_notes: server_notes(),

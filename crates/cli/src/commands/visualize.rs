@@ -34,6 +34,7 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
         rows,
         detailed,
         source,
+        exit,
     } = if args.runs.is_empty() {
         from_table(args, output)?
     } else {
@@ -84,7 +85,7 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
     for path in written {
         output.print_line(&format!("  {path}"));
     }
-    Ok(Exit::Good)
+    Ok(exit)
 }
 
 /// What is drawn.
@@ -94,6 +95,7 @@ struct Drawn {
     detailed: usize,
     /// Where they are from, for people.
     source: String,
+    exit: Exit,
 }
 
 /// The rows of the table in `args`, or of the demonstration's.
@@ -129,6 +131,7 @@ fn from_table(args: &VisualizeArgs, output: &Output) -> Result<Drawn, Failure> {
         rows,
         detailed,
         source: csv.display().to_string(),
+        exit: Exit::Good,
     })
 }
 
@@ -144,7 +147,13 @@ fn from_runs(paths: &[PathBuf], output: &Output) -> Result<Drawn, Failure> {
         return Err(Failure::usage(format!("no readable results in {source}")));
     }
     let detailed = read_details(&mut table);
+    let is_whole = table.broken.is_empty();
     Ok(Drawn {
+        exit: if is_whole {
+            Exit::Good
+        } else {
+            Exit::RunFailed
+        },
         rows: table.rows.into_iter().map(|row| row.values).collect(),
         detailed,
         source,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use inferometer_core::python::{float_repr, repr};
-use inferometer_core::redact::{redact_json, redact_url};
+use inferometer_core::redact::{redact_arguments, redact_json, redact_url};
 use inferometer_workload::MmBucket;
 use serde_json::{Map, Value, json};
 
@@ -293,7 +293,7 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("save_result", *save_result);
     all.put("save_detailed", *save_detailed);
     all.put("append_result", *append_result);
-    all.put("metadata", list(metadata));
+    all.put("metadata", list(&redact_arguments(metadata)));
     all.put(
         "result_dir",
         result_dir.as_ref().map(|path| path.display().to_string()),

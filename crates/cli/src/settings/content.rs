@@ -78,7 +78,7 @@ pub(super) fn resolve(
     }
     Ok(ContentSettings {
         sampling,
-        extra_body: json_object("--extra-body", extra_body, r#"{"top_k": 20}"#)?,
+        extra_body: json_object("--extra-body", extra_body.as_deref(), r#"{"top_k": 20}"#)?,
         ignore_eos,
         logprobs,
         stream: !no_streaming,
@@ -86,7 +86,7 @@ pub(super) fn resolve(
         token_ids: prompt_token_ids,
         chat_template_kwargs: json_object(
             "--chat-template-kwargs",
-            chat_template_kwargs,
+            chat_template_kwargs.as_deref(),
             r#"{"enable_thinking": false}"#,
         )?,
     })
@@ -105,20 +105,17 @@ fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
 
 fn json_object(
     flag: &str,
-    text: Option<String>,
+    text: Option<&str>,
     example: &str,
 ) -> Result<Map<String, Value>, Failure> {
-    check_integers(flag, text.as_deref().unwrap_or_default())?;
-    match text.as_deref().map(serde_json::from_str::<Value>) {
+    check_integers(flag, text.unwrap_or_default())?;
+    // The text may hold a key, so the messages do not show it.
+    match text.map(serde_json::from_str::<Value>) {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(map))) => Ok(map),
         Some(Ok(_)) => Err(Failure::usage(format!(
-            "{flag} {}: must be a JSON object, such as '{example}'",
-            text.unwrap_or_default()
+            "{flag}: must be a JSON object, such as '{example}'"
         ))),
-        Some(Err(error)) => Err(Failure::usage(format!(
-            "{flag} {}: invalid JSON: {error}",
-            text.unwrap_or_default()
-        ))),
+        Some(Err(error)) => Err(Failure::usage(format!("{flag}: invalid JSON: {error}"))),
     }
 }

@@ -1,7 +1,7 @@
 //! Settings of the files that a run writes.
 
 use inferometer_benchmark::Exports;
-use inferometer_benchmark::settings::SavingSettings;
+use inferometer_benchmark::settings::{SavingSettings, metadata_pairs};
 use inferometer_metrics::Kind;
 use serde_json::{Map, Value};
 
@@ -48,22 +48,11 @@ pub(super) fn resolve(
     let timeline = plot_timeline
         .then(|| thresholds(&timeline_itl_thresholds))
         .transpose()?;
-    let metadata = metadata
-        .iter()
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Failure::usage(format!(
-                    "--metadata {pair}: invalid entry: expected KEY=VALUE"
-                ))
-            })?;
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
     Ok(SavingSettings {
         save: save_result || append_result,
         detailed: save_detailed,
         append: append_result,
-        metadata,
+        metadata: metadata_pairs(&metadata)?,
         result_dir,
         result_filename,
         timeline,

@@ -1,7 +1,7 @@
 //! Settings of the server: address, API, model.
 
 use inferometer_benchmark::settings::{LoraSettings, TargetSettings};
-use inferometer_benchmark::{Compat, settings as benchmark};
+use inferometer_benchmark::{Compat, api_key, settings as benchmark};
 use inferometer_core::Secret;
 use inferometer_wire::{Backend, backend};
 
@@ -63,10 +63,7 @@ pub(super) fn resolve(
         base_urls,
         endpoint,
         headers,
-        api_key: std::env::var("OPENAI_API_KEY")
-            .ok()
-            .filter(|key| !key.is_empty())
-            .map(Secret::new),
+        api_key: api_key()?,
         model,
         served_model_name,
         tokenizer,

@@ -271,6 +271,51 @@ fn says_not_in_the_log(output: &Output) {
     );
 }
 
+/// A run that was killed is no row, and a table without it says so.
+fn is_named_by_what_reads_folders(folder: &Path, run: &Path) {
+    let runs = run.parent().unwrap();
+    // A second run, so that there is something to show.
+    let finished = INFEROMETER
+        .command(folder)
+        .args(["simulate", "--model", "sim", "--tokenizer", "builtin"])
+        .args([
+            "--random-input-len",
+            "8",
+            "--random-output-len",
+            "4",
+            "--num-prompts",
+            "5",
+        ])
+        .output()
+        .unwrap();
+    assert!(finished.status.success(), "{}", printed(&finished));
+    for (command, times) in [("aggregate", 1), ("visualize", 1), ("compare", 2)] {
+        let output = INFEROMETER
+            .command(folder)
+            .arg(command)
+            .args(std::iter::repeat_n(runs, times))
+            .output()
+            .unwrap();
+        assert!(
+            printed(&output).contains("inferometer recover"),
+            "{command}: {}",
+            printed(&output)
+        );
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{command}: {}",
+            printed(&output)
+        );
+    }
+    let all = fs::read_dir(runs).unwrap().flatten();
+    for run in all.map(|entry| entry.path()) {
+        if run.join("requests.parquet").is_file() {
+            fs::remove_dir_all(run).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_killed_run_is_recovered_from_its_log() {
     let folder = tempfile::tempdir().unwrap();
@@ -291,6 +336,7 @@ fn a_killed_run_is_recovered_from_its_log() {
         printed(&refused)
     );
 
+    is_named_by_what_reads_folders(folder.path(), &run);
     recovers_within_the_folder(&run, folder.path(), elsewhere.path());
 
     // From another folder: the result is written where the run would have written it.

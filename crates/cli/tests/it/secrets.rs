@@ -15,7 +15,7 @@ use inferometer_testkit::{printed, run_folder};
 use crate::INFEROMETER;
 
 /// What must not be seen, and where it is planted.
-const PLANTED: [(&str, &str); 8] = [
+const PLANTED: [(&str, &str); 11] = [
     ("key-in-environment-71", "OPENAI_API_KEY"),
     ("key-in-header-72", "--header"),
     ("key-in-password-73", "the password of --base-url"),
@@ -24,6 +24,9 @@ const PLANTED: [(&str, &str); 8] = [
     ("key-in-query-76", "the query of --endpoint"),
     ("key-in-server-command-77", "--serve-cmd"),
     ("key-of-the-hub-78", "HF_TOKEN"),
+    ("key-in-metadata-79", "--metadata"),
+    ("key-in-a-sweep-80", "a value of an experiment"),
+    ("key-in-bad-value-81", "a value that cannot be read"),
 ];
 const BODY: &str = r#"{"api_key": "key-in-body-74", "store": {"password": "key-deep-in-body-75"}}"#;
 const ENDPOINT: &str = "/v1/completions?api_key=key-in-query-76";
@@ -59,17 +62,23 @@ fn answer(mut stream: TcpStream, good: bool) {
         }
         request.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
-    let (status, kind, body) = if request.starts_with("GET /v1/models") {
+    let (status, kind, body) = if request.starts_with("GET /version") {
         (
             "200 OK",
             "application/json",
-            r#"{"data": [{"id": "m"}]}"#.to_owned(),
+            r#"{"version": "1 for key-in-environment-71"}"#.to_owned(),
+        )
+    } else if request.starts_with("GET /v1/models") {
+        (
+            "200 OK",
+            "application/json",
+            r#"{"data": [{"id": "m", "root": "m of key-in-header-72"}]}"#.to_owned(),
         )
     } else if request.starts_with("POST") && good {
         // The answer repeats a key, in two events.
         let events = [
             r#""text": "key-in-envi""#,
-            r#""text": "ronment-71 x", "finish_reason": "length""#,
+            r#""text": "ronment-71 x", "finish_reason": "end of key-in-header-72""#,
         ];
         let events =
             events.map(|event| format!("data: {{\"choices\": [{{\"index\": 0, {event}}}]}}\n\n"));
@@ -182,9 +191,11 @@ fn assert_clean_folder(folder: &Path) {
             .file_name()
             .is_some_and(|name| name == "requests.parquet")
         {
-            let records = RunFolder::open(folder).unwrap().read_records().unwrap();
+            let run = RunFolder::open(folder).unwrap();
+            let records = run.read_records().unwrap();
+            let is_simulated = run.read_manifest().unwrap().run.simulated;
             assert!(
-                records.iter().any(|record| record.error.is_some()),
+                is_simulated || records.iter().any(|record| record.error.is_some()),
                 "{}",
                 path.display()
             );
@@ -216,6 +227,14 @@ fn a_run_shows_no_secret_anywhere() {
             "--save-result",
             "--save-detailed",
         ])
+        .args([
+            "--metadata",
+            "api_key=key-in-metadata-79",
+            "url=https://me:key-in-metadata-79@host",
+            "note=Bearer key-in-metadata-79",
+            "other=key-in-environment-71",
+        ])
+        .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
         .args([
             "--result-filename",
             "r.json",
@@ -373,7 +392,7 @@ fn commands_of_servers_are_shown_without_their_keys() {
             "sweep",
             "serve",
             "--serve-cmd",
-            "false --api-key key-in-server-command-77 --port 9",
+            "sh -c 'export HF_TOKEN=key-of-the-hub-78; false --api-key key-in-server-command-77 --port 9'",
         ])
         .args([
             "--bench-cmd",
@@ -389,4 +408,94 @@ fn commands_of_servers_are_shown_without_their_keys() {
     );
     assert_clean_output(&output, "sweep serve");
     assert_clean_folder(folder.path());
+}
+
+/// Names of files, labels, tables and figures are made of the values that vary.
+#[test]
+fn an_experiment_over_secrets_names_nothing_after_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = r#"
+run:
+  backend: sim
+  model: m
+  tokenizer: builtin
+  num_prompts: 4
+  random_input_len: 8
+  random_output_len: 4
+  extra_body: ['{"api_key": "key-in-a-sweep-80"}', '{"api_key": "key-in-a-sweep-80b"}']
+  header: [[X-Tenant-Key=key-in-a-sweep-80], [X-Tenant-Key=key-in-a-sweep-80c]]
+rows:
+  - {endpoint: "/v1/completions?token=key-in-a-sweep-80"}
+  - {metadata: [token=key-in-a-sweep-80]}
+"#;
+    fs::write(folder.path().join("sweep.yaml"), experiment).unwrap();
+    for arguments in [&["sweep", "sweep.yaml"][..], &["aggregate"], &["visualize"]] {
+        let output = with_secrets(folder.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", printed(&output));
+        assert_clean_output(&output, arguments[0]);
+    }
+    let names: Vec<String> = fs::read_dir(folder.path().join("results"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let results = names.iter().filter(|name| name.contains("hidden"));
+    assert_eq!(results.count(), 8, "{names:?}");
+    for name in &names {
+        assert_clean(name.as_bytes(), "the name of a file");
+    }
+    assert_clean_folder(folder.path());
+}
+
+#[test]
+fn errors_about_values_do_not_repeat_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["run", "--model", "m", "--tokenizer", "builtin"];
+    for (arguments, words) in [
+        (
+            &["--extra-body", r#"{"api_key":"key-in-bad-value-81""#][..],
+            "invalid JSON",
+        ),
+        (
+            &["--extra-body", r#"["key-in-bad-value-81"]"#],
+            "JSON object",
+        ),
+        (&["--metadata", "key-in-bad-value-81"], "KEY=VALUE"),
+        (
+            &["--base-url", "http://u:key-in-bad-value-81/x@127.0.0.1:1"],
+            "port",
+        ),
+        (&["--base-url", "https//u:key-in-bad-value-81@h"], "scheme"),
+        (&["--base-url", "http:/u:key-in-bad-value-81@h"], "scheme"),
+        (&["--proxy", "u:key-in-bad-value-81/x@h:x"], "proxy"),
+    ] {
+        let output = with_secrets(folder.path())
+            .args(run)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+        assert!(printed(&output).contains(words), "{}", printed(&output));
+        assert_clean_output(&output, arguments[1]);
+    }
+    let output = with_secrets(folder.path())
+        .env("HF_ENDPOINT", "u:key-in-bad-value-81@127.0.0.1:1")
+        .args(["run", "--base-url", "http://127.0.0.1:9", "--model", "a/b"])
+        .output()
+        .unwrap();
+    assert_clean_output(&output, "HF_ENDPOINT");
+    let command = "vllm serve m --api-key 'key-in-bad-value-81";
+    let output = with_secrets(folder.path())
+        .args(["sweep", "serve", "--serve-cmd", command, "--bench-cmd", "x"])
+        .output()
+        .unwrap();
+    assert!(
+        printed(&output).contains("character 24"),
+        "{}",
+        printed(&output)
+    );
+    assert_clean_output(&output, "--serve-cmd");
 }

@@ -7,11 +7,13 @@
 //! that repeats the key it was sent.
 
 mod arguments;
+mod command_line;
 mod known;
 mod names;
 mod remember;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
 use base64::Engine as _;
@@ -22,7 +24,8 @@ use known::Known;
 use names::{is_name_member, is_secret_in_query, is_value_member, looks_random};
 use remember::decoded;
 
-pub use arguments::{redact_arguments, register_arguments};
+pub use arguments::{plain_value, redact_arguments, register_arguments};
+pub use command_line::open_quote;
 pub use names::is_secret_name;
 pub use remember::{register_json, register_url};
 
@@ -39,7 +42,7 @@ const SHOWN_BY_SERVERS: usize = 4;
 const CUT_OFF: usize = 10;
 /// Values that people give where a server wants a key and none is needed; found in innocent text as
 /// well.
-const PLACEHOLDERS: [&str; 11] = [
+const PLACEHOLDERS: [&str; 13] = [
     "EMPTY",
     "dummy",
     "secret",
@@ -51,6 +54,8 @@ const PLACEHOLDERS: [&str; 11] = [
     "hidden",
     "no-key",
     "password",
+    "ollama",
+    "lm-studio",
 ];
 /// Values that must not be shown; see [`register`].
 static KNOWN: RwLock<Known> = RwLock::new(Known::new());
@@ -272,20 +277,15 @@ fn without_queries(text: &str) -> Option<String> {
 ///
 /// Works on any text, since what is to be shown may be malformed; everything else stays as it is.
 pub fn redact_url(url: &str) -> String {
-    let (before_query, query) = match url.split_once('?') {
+    let (mut shown, rest) = match user_part(url) {
+        Some(user) => (format!("{}{MASK}", &url[..user.start]), &url[user.end..]),
+        None => (String::new(), url),
+    };
+    let (before, query) = match rest.split_once('?') {
         Some((before, query)) => (before, Some(query)),
-        None => (url, None),
+        None => (rest, None),
     };
-    let (scheme, rest) = match before_query.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), before_query),
-    };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority.to_owned(), |(_, host)| format!("{MASK}@{host}"));
-    let mut shown = format!("{scheme}{host}{path}");
+    shown.push_str(before);
     if let Some(query) = query {
         let names = query.split('&').map(|pair| match pair.split_once('=') {
             // Azure's `api-version` is not a secret, and part of what was measured.
@@ -297,6 +297,38 @@ pub fn redact_url(url: &str) -> String {
         shown.push_str(&names.collect::<Vec<_>>().join("&"));
     }
     shown
+}
+
+/// Where user and password are in a URL, without the `@` after them. Of a text that is no sound URL, such
+/// as one without a scheme or with a slash in its password, all before the last `@`.
+fn user_part(url: &str) -> Option<Range<usize>> {
+    if url.starts_with("unix:") {
+        return None;
+    }
+    // The scheme may have a name before it: `url=https://…`.
+    let scheme = url
+        .find("://")
+        .filter(|&at| !url[..at].contains(['/', '?', '#', '@']));
+    let start = scheme.map_or(0, |at| at + 3);
+    let rest = &url[start..];
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    if let Some(at) = authority.rfind('@') {
+        return Some(start..start + at);
+    }
+    let is_path = scheme.is_none() && rest.starts_with(['/', '?']);
+    if is_path || (scheme.is_some() && is_host_and_port(authority)) {
+        return None;
+    }
+    rest.rfind('@').map(|at| start..start + at)
+}
+
+/// True for `HOST`, `HOST:PORT` and `[V6]:PORT`, after which an `@` is one of the path.
+fn is_host_and_port(authority: &str) -> bool {
+    let port = match authority.rsplit_once(']') {
+        Some((_, after)) => after.strip_prefix(':').unwrap_or(after),
+        None => authority.split_once(':').map_or("", |(_, port)| port),
+    };
+    !authority.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Replaces every value under a secret's name, at any depth, and every secret of this process in

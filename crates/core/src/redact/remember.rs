@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::names::{is_secret_in_query, looks_random};
 use super::{
     header_line, is_pair, is_secret_member, looks_like_header, names_secret, register,
-    register_credentials,
+    register_credentials, user_part,
 };
 
 /// A part of a query without `=` is a key from this length on, and a switch such as `debug` below it.
@@ -75,7 +75,7 @@ fn register_leaves(value: &Value) {
 /// random, a query without names, and its password or token. Each also as a server sees it after it has
 /// decoded the URL.
 pub fn register_url(url: &str) {
-    let (before, query) = url.split_once('?').unwrap_or((url, ""));
+    let query = url.split_once('?').map_or("", |(_, query)| query);
     let query = query.split('#').next().unwrap_or_default();
     for pair in query.split('&') {
         register_pair(pair);
@@ -83,9 +83,13 @@ pub fn register_url(url: &str) {
             pair.split(';').for_each(register_pair);
         }
     }
-    let authority = before.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = &authority[..authority.find(['/', '#']).unwrap_or(authority.len())];
-    if let Some((credentials, _)) = authority.rsplit_once('@') {
+    let Some(user) = user_part(url) else {
+        return;
+    };
+    let (start, credentials) = (user.start, &url[user]);
+    // Without a scheme it may be any text, such as an address of mail.
+    let is_user = |text: &str| text.contains(':') && !text.contains(char::is_whitespace);
+    if start > 0 || is_user(credentials) {
         register_credentials(credentials);
         if let Cow::Owned(plain) = decoded(credentials) {
             register_credentials(&plain);

@@ -20,6 +20,19 @@ fn urls_are_shown_without_their_secrets() {
             "/v1/chat?api-version=2026-01&code=x",
             "/v1/chat?api-version=2026-01&code=***",
         ),
+        // Not sound: all before the last `@` may be a password.
+        ("http://u:PLANT/x@127.0.0.1:1", "http://***@127.0.0.1:1"),
+        ("http://u:PL?NT@h", "http://***@h"),
+        ("http://u:PL#NT@h/x", "http://***@h/x"),
+        ("https//u:PLANT@h", "***@h"),
+        ("http:/u:PLANT@h", "***@h"),
+        ("u:PLANT/x@h", "***@h"),
+        ("://u:PLANT@h", "://***@h"),
+        // Sound: the `@` is one of the path.
+        ("http://h:1/a@b", "http://h:1/a@b"),
+        ("http://[::1]:1/a@b", "http://[::1]:1/a@b"),
+        ("/v1/a@b", "/v1/a@b"),
+        ("unix:/run/a@b", "unix:/run/a@b"),
         ("", ""),
     ] {
         assert_eq!(redact_url(url), shown);
@@ -152,6 +165,101 @@ fn arguments_are_shown_without_secrets() {
         redact_arguments(&commands.map(str::to_owned))[1],
         "VLLM_API_KEY=*** vllm serve m --api-key '***' --x \"c d\" --hf-token=***"
     );
+}
+
+/// Command lines within arguments: the forms in which people start servers.
+#[test]
+fn command_lines_within_arguments_are_shown_without_secrets() {
+    for (argument, shown) in [
+        (
+            "bash -c 'vllm serve m --api-key QZbash-key-1 --port 1'",
+            "bash -c 'vllm serve m --api-key *** --port 1'",
+        ),
+        (
+            "sh -c 'export HF_TOKEN=QZexport-2; vllm serve m'",
+            "sh -c 'export HF_TOKEN=***; vllm serve m'",
+        ),
+        (
+            "sh -c 'HF_TOKEN=QZvariable-3 vllm serve m'",
+            "sh -c 'HF_TOKEN=*** vllm serve m'",
+        ),
+        (
+            "bash -lc \"vllm serve m --api-key 'QZquoted-4'\"",
+            "bash -lc \"vllm serve m --api-key '***'\"",
+        ),
+        (
+            "sh -c \"x --header 'Authorization: Bearer QZheader-5' -v\"",
+            "sh -c \"x --header 'Authorization: ***' -v\"",
+        ),
+        (
+            "curl -H 'X-Tenant: QZtenant-6' -u me:QZuser-7 http://h",
+            "curl -H 'X-Tenant: ***' -u *** http://h",
+        ),
+        ("sshpass -p QZpass-8 ssh h", "sshpass -p *** ssh h"),
+        (
+            "/usr/bin/sshpass -pQZpass-9 ssh h",
+            "/usr/bin/sshpass -p*** ssh h",
+        ),
+        (
+            "ssh h \"sh -c 'x --api-key QZdeep-10'\"",
+            "ssh h \"sh -c 'x --api-key ***'\"",
+        ),
+        (
+            "vllm serve m --api-key QZbefore-11 && sleep 5",
+            "vllm serve m --api-key *** && sleep 5",
+        ),
+        (
+            "docker run -e HF_TOKEN=QZdocker-12 -p 8000:8000 i",
+            "docker run -e HF_TOKEN=*** -p 8000:8000 i",
+        ),
+        ("sh -c 'x --api-key QZopen-13", "sh -c x --api-key ***"),
+        (
+            "sh -c 'vllm serve m --port 1; echo done'",
+            "sh -c 'vllm serve m --port 1; echo done'",
+        ),
+    ] {
+        let arguments = ["--serve-cmd".to_owned(), argument.to_owned()];
+        assert_eq!(redact_arguments(&arguments)[1], shown);
+        let again = ["--serve-cmd".to_owned(), shown.to_owned()];
+        assert_eq!(redact_arguments(&again)[1], shown, "twice is once");
+        register_arguments(&arguments);
+        if let Some(at) = argument.find("QZ") {
+            let end = argument[at..]
+                .find([' ', '\'', ';'])
+                .map_or(argument.len(), |end| at + end);
+            assert_eq!(redact_text(&argument[at..end]), "***", "{argument}");
+        }
+    }
+    // As a shell's split leaves them.
+    let words = ["sh", "-c", "HF_TOKEN=QZsplit-14 vllm --api-key QZsplit-15"];
+    assert_eq!(
+        redact_arguments(&words.map(str::to_owned))[2],
+        "HF_TOKEN=*** vllm --api-key ***"
+    );
+    assert_eq!(redact_text("python3 sleep done"), "python3 sleep done");
+}
+
+#[test]
+fn values_that_users_attach_are_stored_without_secrets() {
+    register("QZof-the-environment-1");
+    for (name, value, shown) in [
+        ("api_key", "P", "***"),
+        ("url", "https://me:P@host/x", "https://***@host/x"),
+        ("note", "bearer P", "bearer ***"),
+        ("note", "with basic dXNlcjpw1= here", "with basic *** here"),
+        ("note", "Basic load test", "Basic load test"),
+        ("note", "key QZof-the-environment-1", "key ***"),
+        (
+            "config",
+            "{\"token\": \"t\", \"n\": 1}",
+            "{\"token\":\"***\",\"n\":1}",
+        ),
+        ("gpu", "h100", "h100"),
+        ("note", "it's 5 o'clock", "it's 5 o'clock"),
+        ("commit", "a=b c", "a=b c"),
+    ] {
+        assert_eq!(plain_value(name, value), shown);
+    }
 }
 
 /// What a server shows of a key in place of the key: each text was shown by a client before.

@@ -111,7 +111,7 @@ impl ImportedRun {
 #[non_exhaustive]
 pub enum ReadError {
     /// The operating system refused.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", on_one_line(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -119,7 +119,7 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// Neither JSON nor JSON Lines.
-    #[error("{}: not JSON: {problem}", path.display())]
+    #[error("{}: not JSON: {problem}", on_one_line(path))]
     NotJson {
         /// The file.
         path: PathBuf,
@@ -129,7 +129,7 @@ pub enum ReadError {
     /// JSON, but not a result of a known tool.
     #[error(
         "{}: not a result of vLLM, SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf or inferometer; its keys are {keys}",
-        path.display()
+        on_one_line(path)
     )]
     Unknown {
         /// The file.
@@ -137,14 +137,30 @@ pub enum ReadError {
         /// The first keys found, for people.
         keys: String,
     },
+    /// A run folder that cannot be read.
+    #[error("{}: {problem}", on_one_line(path))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and the remedy.
+        problem: String,
+    },
+}
+
+/// A path without line breaks, which the name of a file may hold.
+fn on_one_line(path: &Path) -> String {
+    path.display().to_string().replace('\n', "\\n")
 }
 
 impl ReadError {
     /// The file.
     pub fn path(&self) -> &Path {
-        let (Self::Io { path, .. } | Self::NotJson { path, .. } | Self::Unknown { path, .. }) =
-            self;
-        path
+        match self {
+            Self::Io { path, .. }
+            | Self::NotJson { path, .. }
+            | Self::Unknown { path, .. }
+            | Self::Folder { path, .. } => path,
+        }
     }
 }
 

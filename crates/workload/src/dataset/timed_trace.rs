@@ -315,21 +315,7 @@ fn push(ids: &mut Vec<u32>, allowed: &[u32], rng: &mut StreamRng, count: usize) 
 }
 
 fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, WorkloadError> {
-    let number = |label: &str| {
-        row[label]
-            .as_f64()
-            .filter(|n| n.is_finite() && *n >= 0.0)
-            .ok_or_else(|| {
-                WorkloadError::format(
-                    &options.path,
-                    Some(line),
-                    format!(
-                        "the column `{label}` must hold a number; the row has {}",
-                        read::columns(row)
-                    ),
-                )
-            })
-    };
+    let number = |label: &str| read::number(&options.path, line, row, label);
     let tokens = |label: &str| row_tokens(&options.path, line, label, number(label)?);
     let hashes = row[&options.label_hash_ids].as_array();
     Ok(Row {
@@ -408,7 +394,7 @@ mod tests {
         let missing = TRACE.replace("\"output_length\": 1", "\"out\": 1");
         for (lines, part) in [
             (backwards, "line 2: time goes backwards"),
-            (missing, "line 2: the column"),
+            (missing, "line 2: the row has no `output_length`; it has"),
             (
                 TRACE.replace("\"input_length\": 6", "\"input_length\": 1e15"),
                 "line 2: invalid `input_length`",

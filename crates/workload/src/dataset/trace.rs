@@ -220,17 +220,7 @@ fn load(path: &Path) -> Result<Vec<Row>, WorkloadError> {
 fn mooncake(path: &Path) -> Result<Vec<Row>, WorkloadError> {
     let rows = read::json_lines(path)?;
     let parse = |(line, row): &(usize, serde_json::Value)| {
-        let number = |label: &str| {
-            row[label]
-                .as_f64()
-                .filter(|n| n.is_finite() && *n >= 0.0)
-                .ok_or_else(|| {
-                    let columns = read::columns(row);
-                    let message =
-                        format!("the column `{label}` must hold a number; the row has {columns}");
-                    WorkloadError::format(path, Some(*line), message)
-                })
-        };
+        let number = |label: &str| read::number(path, *line, row, label);
         Ok(Row {
             line: *line,
             seconds: number("timestamp")? / 1000.0,
@@ -304,26 +294,18 @@ pub(super) fn burstgpt_rows(path: &Path) -> Result<Vec<BurstGptRow>, WorkloadErr
         &["Timestamp", "Model", "Request tokens", "Response tokens"],
     )?;
     let parse = |(line, cells): &(usize, Vec<String>)| {
-        let number = |at: usize| {
-            cells[at]
-                .trim()
-                .parse::<f64>()
-                .ok()
-                .filter(|n| n.is_finite() && *n >= 0.0)
-                .ok_or_else(|| {
-                    WorkloadError::format(
-                        path,
-                        Some(*line),
-                        format!("{:?} is not a number", cells[at]),
-                    )
-                })
-        };
+        let number = |at: usize, label: &str| read::cell_number(path, *line, label, &cells[at]);
         Ok(BurstGptRow {
             line: *line,
-            seconds: number(0)?,
+            seconds: number(0, "Timestamp")?,
             model: cells[1].clone(),
-            input: row_tokens(path, *line, "Request tokens", number(2)?)?,
-            output: row_tokens(path, *line, "Response tokens", number(3)?)?,
+            input: row_tokens(path, *line, "Request tokens", number(2, "Request tokens")?)?,
+            output: row_tokens(
+                path,
+                *line,
+                "Response tokens",
+                number(3, "Response tokens")?,
+            )?,
         })
     };
     rows.iter().map(parse).collect()

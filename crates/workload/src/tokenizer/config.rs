@@ -13,6 +13,8 @@ pub(super) struct Config {
     pub(super) clean_up_spaces: bool,
     /// Source of the chat template.
     pub(super) chat_template: Option<String>,
+    /// Why a file that names a chat template gives none.
+    pub(super) template_problem: Option<String>,
 }
 
 /// The special tokens that every tokenizer may have.
@@ -45,11 +47,14 @@ impl Config {
             named_special,
             clean_up_spaces: false,
             chat_template: Some(BUILTIN_TEMPLATE.to_owned()),
+            template_problem: None,
         }
     }
 
-    /// Adds `tokenizer_config.json` or `special_tokens_map.json`; settings that are known stay.
-    pub(super) fn merge(&mut self, file: &Value) {
+    /// Adds `tokenizer_config.json` or `special_tokens_map.json`, called `name`; settings that are known
+    /// stay.
+    pub(super) fn merge(&mut self, name: &str, file: &Value) {
+        self.set_template(name, file);
         for name in NAMED {
             if self.named(name).is_none()
                 && let Some(token) = token_text(&file[name])
@@ -68,8 +73,19 @@ impl Config {
                 .extend(listed.into_iter().map(|token| (name.to_owned(), token)));
         }
         self.clean_up_spaces |= file["clean_up_tokenization_spaces"] == true;
-        if self.chat_template.is_none() {
-            self.chat_template = template_source(&file["chat_template"]);
+    }
+
+    /// Takes the chat template of the file `name`, unless one is known.
+    pub(super) fn set_template(&mut self, name: &str, file: &Value) {
+        if self.chat_template.is_some() {
+            return;
+        }
+        match template_source(&file["chat_template"]) {
+            Ok(template) => self.chat_template = template,
+            Err(problem) => {
+                let problem = format!("the chat_template of {name} is {problem}");
+                self.template_problem.get_or_insert(problem);
+            }
         }
     }
 
@@ -112,14 +128,17 @@ fn token_text(value: &Value) -> Option<String> {
 
 /// A template is a string, or a list of named ones of which `default` counts: without that one, the
 /// Python library has no template for plain messages either.
-pub(super) fn template_source(value: &Value) -> Option<String> {
+fn template_source(value: &Value) -> Result<Option<String>, &'static str> {
     match value {
-        Value::String(source) => Some(source.clone()),
+        Value::Null => Ok(None),
+        Value::String(source) => Ok(Some(source.clone())),
         Value::Array(named) => {
-            let default = named.iter().find(|item| item["name"] == "default")?;
-            default["template"].as_str().map(str::to_owned)
+            let default = named.iter().find(|item| item["name"] == "default");
+            let source = default.and_then(|default| default["template"].as_str());
+            let source = source.ok_or("a list without a template of the name \"default\"")?;
+            Ok(Some(source.to_owned()))
         }
-        _ => None,
+        _ => Err("neither a text nor a list"),
     }
 }
 
@@ -132,21 +151,48 @@ mod tests {
     #[test]
     fn tokens_are_read_in_both_spellings_and_the_first_file_wins() {
         let mut config = Config::default();
-        config.merge(&json!({
+        config.merge("x", &json!({
             "bos_token": {"content": "<s>", "lstrip": false},
             "eos_token": "</s>",
             "unk_token": null,
             "additional_special_tokens": ["<a>", {"content": "<b>"}],
             "chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}],
         }));
-        config.merge(&json!({"bos_token": "<other>", "pad_token": "<pad>", "chat_template": "X"}));
+        config.merge(
+            "x",
+            &json!({"bos_token": "<other>", "pad_token": "<pad>", "chat_template": "X"}),
+        );
         assert_eq!(config.named("bos_token"), Some("<s>"));
         assert_eq!(config.named("pad_token"), Some("<pad>"));
         assert_eq!(config.special.len(), 5);
         assert_eq!(config.chat_template.as_deref(), Some("D"));
-        assert_eq!(
-            template_source(&json!([{"name": "tool_use", "template": "T"}])),
-            None
-        );
+        assert_eq!(config.template_problem, None);
+    }
+
+    #[test]
+    fn templates_in_another_form_are_a_problem_of_their_file() {
+        for (template, problem) in [
+            (
+                json!([{"name": "tool_use", "template": "T"}]),
+                Some("a list without"),
+            ),
+            (
+                json!([{"name": "default", "template": 5}]),
+                Some("a list without"),
+            ),
+            (json!(5), Some("neither")),
+            (json!(null), None),
+        ] {
+            let mut config = Config::default();
+            config.merge("tokenizer_config.json", &json!({"chat_template": template}));
+            assert_eq!(config.chat_template, None);
+            let found = config.template_problem;
+            let named = problem.map(|words| {
+                let problem = found.as_deref().unwrap_or_default();
+                problem.starts_with("the chat_template of tokenizer_config.json is")
+                    && problem.contains(words)
+            });
+            assert!(named.unwrap_or(found.is_none()), "{found:?}");
+        }
     }
 }

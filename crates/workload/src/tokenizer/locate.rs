@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use inferometer_os::files::{self, SMALL_FILE};
 use serde_json::Value;
 
-use super::config::{Config, template_source};
+use super::config::Config;
 use super::formats::{self, Side, Vocabulary};
 use super::overlay::{Class, Overlay};
 use super::{TokenizerError, hex_sha256};
@@ -164,6 +164,10 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
         let shown = path.join(kind.names()[0]).display().to_string();
         return Source::Folder(path).read(kind, shown);
     }
+    if existing(path.to_owned()).is_some() {
+        // A pipe, a device or a link to nothing: reading says which.
+        read_bytes(path)?;
+    }
     if !is_hub_id(spec) {
         return Err(TokenizerError::NotFound {
             spec: spec.to_owned(),
@@ -242,7 +246,7 @@ impl<'a> Source<'a> {
     /// The path of an optional file.
     fn file(&self, name: &str) -> Result<Option<PathBuf>, TokenizerError> {
         match self {
-            Self::Folder(dir) => Ok(Some(dir.join(name)).filter(|path| path.is_file())),
+            Self::Folder(dir) => Ok(existing(dir.join(name))),
             Self::Repo {
                 repo,
                 hub,
@@ -339,17 +343,23 @@ impl Source<'_> {
         let special = special.unwrap_or_default();
         // The map wins, but counts only where the configuration does not list tokens with their ids.
         if own["added_tokens_decoder"].is_null() {
-            config.merge(&special);
+            config.merge(SPECIAL, &special);
         }
-        config.merge(&own);
+        config.merge(CONFIG, &own);
         if config.chat_template.is_none()
             && let Some(processor) = processor
         {
-            config.chat_template = template_source(&processor["chat_template"]);
+            config.set_template(TEMPLATE_JSON, &processor);
         }
         side.config = own;
         Ok((config, side, special))
     }
+}
+
+/// `path` where anything has this name. A folder, or a link to a file that is gone, is an error when it is
+/// read: without the file the tokenizer would be another one.
+fn existing(path: PathBuf) -> Option<PathBuf> {
+    fs::symlink_metadata(&path).is_ok().then_some(path)
 }
 
 /// Sets the special tokens that the class has where the configuration does not name them.
@@ -362,17 +372,38 @@ fn set_defaults(config: &mut Config, side: &Side) {
 }
 
 fn read(path: &Path) -> Result<String, TokenizerError> {
-    files::text(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
-        path: path.to_owned(),
-        source,
+    String::from_utf8(read_bytes(path)?).map_err(|error| TokenizerError::Parse {
+        file: path.display().to_string(),
+        message: format!(
+            "byte {} is not UTF-8; expected text",
+            error.utf8_error().valid_up_to()
+        ),
     })
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    files::bytes(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
+    let content = files::bytes(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    match foreign_form(&content) {
+        None => Ok(content),
+        Some(problem) => Err(TokenizerError::Parse {
+            file: path.display().to_string(),
+            message: problem.to_owned(),
+        }),
+    }
+}
+
+/// What a file is that stands in place of a tokenizer's, if it is known.
+fn foreign_form(content: &[u8]) -> Option<&'static str> {
+    if content.starts_with(b"version https://git-lfs.github.com/spec/") {
+        Some("it is a pointer of git LFS, not the file itself; fetch it with: git lfs pull")
+    } else if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+        Some("it is UTF-16; expected UTF-8")
+    } else {
+        None
+    }
 }
 
 /// `name` or `owner/name` in the characters that the hub allows.
@@ -446,6 +477,56 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("it holds model.bin"), "{message}");
         assert!(message.contains("save_pretrained"), "{message}");
+    }
+
+    /// Each was taken for a file that is not there, and the tokenizer for one without a chat template.
+    #[test]
+    fn what_is_no_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let message = |spec: &Path| {
+            let located = locate(spec.to_str().unwrap(), &HubSettings::offline());
+            located.err().map(|error| error.to_string())
+        };
+        fs::write(at(TOKENIZER), "{}").unwrap();
+        assert_eq!(message(dir.path()), None);
+        for name in ["chat_template.jinja", CONFIG, SPECIAL, MODEL] {
+            std::os::unix::fs::symlink("/nowhere/x", at(name)).unwrap();
+            let dangling = message(dir.path()).unwrap();
+            assert!(dangling.contains(name), "{dangling}");
+            fs::remove_file(at(name)).unwrap();
+            fs::create_dir(at(name)).unwrap();
+            let folder = message(dir.path()).unwrap();
+            assert!(
+                folder.contains(name) && folder.contains("it is a folder"),
+                "{folder}"
+            );
+            fs::remove_dir(at(name)).unwrap();
+        }
+        fs::remove_file(at(TOKENIZER)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at(TOKENIZER)).unwrap();
+        for spec in [dir.path(), &at(TOKENIZER)] {
+            let device = message(spec).unwrap();
+            assert!(device.contains("tokenizer.json: it is a"), "{device}");
+        }
+    }
+
+    #[test]
+    fn files_in_another_form_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(TOKENIZER);
+        for (content, words) in [
+            (
+                &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"[..],
+                "git lfs pull",
+            ),
+            (b"\xff\xfe{\0}\0", "UTF-16"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let located = locate(path.to_str().unwrap(), &HubSettings::offline());
+            let message = located.err().unwrap().to_string();
+            assert!(message.contains(words), "{message}");
+        }
     }
 
     /// The order of `PreTrainedTokenizerBase.from_pretrained` in transformers 5.19; the last one is

@@ -287,9 +287,9 @@ impl Tokenizer {
         }
     }
 
-    /// True when the tokenizer has a chat template.
+    /// True when the tokenizer has a chat template, also one that cannot be used.
     pub fn has_chat_template(&self) -> bool {
-        self.config.chat_template.is_some()
+        self.config.chat_template.is_some() || self.config.template_problem.is_some()
     }
 
     /// The text that the chat template makes of messages, up to where the answer begins.
@@ -303,8 +303,10 @@ impl Tokenizer {
         kwargs: &Map<String, Value>,
     ) -> Result<String, TokenizerError> {
         let Some(source) = &self.config.chat_template else {
-            return Err(TokenizerError::NoChatTemplate {
-                name: self.name.clone(),
+            let name = self.name.clone();
+            return Err(match self.config.template_problem.clone() {
+                Some(message) => TokenizerError::Template { message },
+                None => TokenizerError::NoChatTemplate { name },
             });
         };
         let template = self.template.get_or_init(|| {
