@@ -1,5 +1,6 @@
 //! Extras and verdicts of synthetic runs.
 
+mod answers;
 mod denominators;
 mod extras;
 mod support;
