@@ -54,8 +54,8 @@ pub struct RunFacts {
     pub duplicate_prompts: Option<f64>,
     /// Prompts share prefixes on purpose.
     pub cache_expected: bool,
-    /// Tokens by which the server's count of a prompt may differ from the client's; `None` where the
-    /// two cannot be compared.
+    /// Tokens by which the server's count of a prompt may exceed the client's; `None` where the two
+    /// cannot be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_tolerance: Option<u32>,
     /// Fraction of prompt tokens that the server found in its prefix cache, 0 to 1, by its counters.

@@ -38,8 +38,8 @@ pub struct MetricSettings {
     /// of 0, and meets every limit.
     #[serde(default)]
     pub as_vllm: bool,
-    /// Tokens that the server may add to each prompt, or lack, before its count differs from the
-    /// client's. `None` where the two counts cannot be compared.
+    /// Tokens that the server may add to each prompt before its count differs from the client's. `None`
+    /// where the two counts cannot be compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tolerance: Option<u32>,
 }

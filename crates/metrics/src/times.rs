@@ -25,6 +25,8 @@ pub struct Times {
     /// True when all tokens of an answer of several came at once, so that nothing is known of the
     /// time of each.
     pub in_one_piece: bool,
+    /// True when it is unknown how many of the tokens came ([`Record::has_unknown_hidden_tokens`]).
+    pub hides_tokens: bool,
 }
 
 impl Times {
@@ -45,12 +47,13 @@ impl Times {
                 .dequeued
                 .map_or(0.0, |at| at.since(record.due).as_secs_f64()),
             in_one_piece: record.is_in_one_piece(),
+            hides_tokens: record.has_unknown_hidden_tokens(),
         }
     }
 
     /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to
-    /// one token, and where it is unknown: without a time to first token, and for an answer in one
-    /// piece, whose TPOT is 0 with vLLM.
+    /// one token, and where it is unknown: without a time to first token, where nobody says how many
+    /// tokens are hidden, and for an answer in one piece, whose TPOT is 0 with vLLM.
     ///
     /// Reasoning that the server counts and keeps to itself comes before the first token, so that its
     /// tokens are left out ([`Record::visible_output_tokens`]).
@@ -69,7 +72,8 @@ impl Times {
             record.visible_output_tokens()
         };
         let tokens = all.checked_sub(count)?;
-        let known = self.has_ttft && (settings.as_vllm || !self.in_one_piece);
+        let unknown = self.in_one_piece || self.hides_tokens;
+        let known = self.has_ttft && (settings.as_vllm || !unknown);
         (tokens > 0 && known).then(|| span / f64::from(tokens))
     }
 

@@ -124,7 +124,7 @@ macro_rules! whole {
     };
 }
 
-static COLUMNS: [Column; 52] = [
+static COLUMNS: [Column; 54] = [
     whole!("index", index),
     text!("id", id),
     column!("due_ns", false, I64, |r| Some(to_i64(r.due)), |r, v| r
@@ -184,6 +184,8 @@ static COLUMNS: [Column; 52] = [
         |r, v| r.choices.get_or_insert_default().span = to_nanos(v)
     ),
     plain!("unseparated_events", U32, unseparated_events),
+    plain!("withheld_reasoning", Bool, withheld_reasoning),
+    text!("unknown_output", unknown_output),
     column!("text", false, Text, |r| Some(&r.text), |r, v| {
         v.clone_into(&mut r.text);
         true

@@ -24,7 +24,7 @@ use crate::judge::{
 use crate::live::Live;
 use crate::probe::{Probe, Sending, Stamp};
 use crate::progress::Progress;
-use crate::reply::{Fault, ReplyReader, Sink, deliver, error_message};
+use crate::reply::{Fault, ReplyReader, Sink, deliver, deliver_body, error_message};
 use crate::settings::Limits;
 use crate::sse::{Framer, looks_like_events};
 
@@ -354,7 +354,7 @@ impl Answer<'_> {
             Err(stop) => return Err(stop.fault()),
         };
         let stamp = self.stamp();
-        reader.body(&bytes, &mut Sink::new(self.record, progress, stamp))?;
+        deliver_body(&bytes, reader, &mut Sink::new(self.record, progress, stamp))?;
         whole_conclusion(self.record, progress)
     }
 

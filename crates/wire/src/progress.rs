@@ -1,6 +1,6 @@
 //! The state of one answer while it arrives.
 
-use inferometer_core::{Choices, Event, MAX_TOKENS, Nanos, Record};
+use inferometer_core::{Choices, Event, EventKind, MAX_TOKENS, Nanos, Record};
 
 use crate::texts::{KeepText, printable};
 
@@ -28,8 +28,6 @@ struct Closing {
     choice: usize,
     /// It has not even empty text.
     bare: bool,
-    /// Because of it, the event before counts as coalesced.
-    coalesces: bool,
 }
 
 /// What is known of one choice of several.
@@ -61,7 +59,7 @@ pub(crate) struct Progress {
     pub(crate) uncounted: bool,
     /// The server reported why it stopped.
     pub(crate) finished: bool,
-    /// The first choice that stopped for a reason.
+    /// The choice whose reason to stop is kept.
     pub(crate) stopped: Option<usize>,
     /// The end marker came.
     pub(crate) done: bool,
@@ -77,6 +75,8 @@ pub(crate) struct Progress {
     pub(crate) stray: Option<Vec<u8>>,
     /// A member of a message that may be output of a kind that is not known.
     pub(crate) unknown_output: Option<String>,
+    /// The answer has audio or images, whose events have no text either.
+    pub(crate) media: bool,
     /// The choice that the current message belongs to.
     pub(crate) choice: usize,
     /// Empty until a second choice appears: most answers have one.
@@ -102,6 +102,7 @@ impl Progress {
             broken: None,
             stray: None,
             unknown_output: None,
+            media: false,
             choice: 0,
             choices: Vec::new(),
             closing: Vec::new(),
@@ -192,12 +193,11 @@ impl Progress {
     }
 
     /// The latest event of the record belongs to a closing message without output.
-    pub(crate) fn note_closing(&mut self, event: usize, bare: bool, coalesces: bool) {
+    pub(crate) fn note_closing(&mut self, event: usize, bare: bool) {
         self.closing.push(Closing {
             event,
             choice: self.choice,
             bare,
-            coalesces,
         });
     }
 
@@ -208,7 +208,7 @@ impl Progress {
         self.choices.iter().position(open).filter(|_| self.finished)
     }
 
-    /// Decides which closing messages carried a token, and gives the record its choices.
+    /// Decides which messages without text carried a token, and gives the record its choices.
     ///
     /// A server that ends an answer with an end-of-text token sends a closing message without text
     /// for it, and counts it in its usage; one that has nothing left to send does not. So closing
@@ -216,13 +216,14 @@ impl Progress {
     /// One without even empty text (`"delta": {}`) counts only if exactly its token is missing:
     /// otherwise the events carry several tokens each, and nothing says that it carries one.
     /// Without usage, tokens are counted by the text, which has none for it.
+    ///
+    /// Empty text before the end is a token that decodes to nothing, or a sign of life: it, too, counts
+    /// as long as the usage holds tokens for it. Without usage, it is a token.
     pub(crate) fn settle(&mut self, record: &mut Record) {
         if self.uncounted {
             forget_counts(record);
         }
-        if !self.closing.is_empty() {
-            self.settle_closing(record);
-        }
+        self.settle_blanks(record);
         let spans = self.choices.iter().filter_map(|choice| choice.span);
         let (count, span) = spans.fold((0, Nanos::ZERO), |(count, sum), (first, last)| {
             (count + 1, Nanos(sum.0 + last.since(first).0))
@@ -254,50 +255,40 @@ impl Progress {
         }
     }
 
-    fn settle_closing(&mut self, record: &mut Record) {
+    fn settle_blanks(&mut self, record: &mut Record) {
         let closing = std::mem::take(&mut self.closing);
-        let tokens = |event: &Event| u64::from(event.tokens.max(1));
-        let all: u64 = record.events.iter().map(tokens).sum();
-        let in_closing = closing.iter().map(|one| tokens(&record.events[one.event]));
-        let carried = all - in_closing.sum::<u64>();
-        let only = closing.len() == record.events.len();
-        let named = closing
-            .iter()
-            .any(|one| record.events[one.event].tokens > 0);
-        let hidden = match record.marks.first_reasoning {
-            Some(_) => 0,
-            None => record.usage.reasoning_tokens.unwrap_or_default(),
-        };
-        let reported = record
-            .reported_output_tokens()
-            .map(|tokens| u64::from(tokens.saturating_sub(hidden)));
-        let mut missing = match reported {
-            Some(reported) => reported.saturating_sub(carried),
-            // Nothing else came, and an answer of one end-of-text token is an answer if the server lists it.
-            None if only && named && record.usage.completion_tokens.is_none() => 1,
-            None => 0,
-        };
-        let exact = missing == closing.len() as u64;
+        // Choices have spans of their own, from which no event can be taken any more.
+        let is_open = self.counting == Counting::Output && !self.media && self.choices.is_empty();
+        let blanks = Blanks::of(record, &closing, is_open);
+        if blanks.is_empty() {
+            return;
+        }
+        let mut counts = blanks.with_token(record, &closing);
         // One pass, since a server may send as many closing events as an answer may have.
-        let mut closing = closing.into_iter().peekable();
-        let mut kept = 0;
+        let mut closings = closing.into_iter().peekable();
+        let (mut kept, mut leading) = (0, true);
         for place in 0..record.events.len() {
             let event = record.events[place];
-            if let Some(closing) = closing.next_if(|closing| closing.event == place) {
-                if missing == 0 || (closing.bare && !exact) {
-                    if closing.coalesces && !event.coalesced() && kept > 0 {
-                        record.events[kept - 1].uncoalesce();
-                    }
-                    continue;
-                }
-                missing -= 1;
-                if let Some(choice) = self.choices.get_mut(closing.choice) {
+            let has_token = if let Some(one) = closings.next_if(|one| one.event == place) {
+                let has_token = counts.take_closing(one.bare);
+                if let Some(choice) = self.choices.get_mut(one.choice).filter(|_| has_token) {
                     let first = choice.span.map_or(event.at, |(first, _)| first);
                     choice.span = Some((first, event.at.max(first)));
                 }
+                has_token
+            } else if is_open && is_blank(&event) {
+                counts.take_open(leading)
+            } else {
+                leading = false;
+                true
+            };
+            if has_token {
+                record.events[kept] = event;
+                kept += 1;
+            } else if kept > 0 && !event.coalesced() {
+                // The one before was the last of its read, but for this one.
+                record.events[kept - 1].uncoalesce();
             }
-            record.events[kept] = event;
-            kept += 1;
         }
         record.events.truncate(kept);
     }
@@ -310,6 +301,124 @@ impl Progress {
                 "the server ended the answer with {reason:?}{words}"
             )));
         }
+    }
+}
+
+/// True for an event with neither text nor a count of its tokens.
+fn is_blank(event: &Event) -> bool {
+    event.kind == EventKind::Blank && event.tokens == 0
+}
+
+/// Numbers of events without text, by where they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Blanks {
+    /// Before any other event.
+    leading: u64,
+    /// Later, and not closing.
+    inner: u64,
+    closing: u64,
+    /// Tokens of all other events.
+    carried: u64,
+}
+
+impl Blanks {
+    /// Those in `record`. Without `is_open`, only closing events are without text.
+    fn of(record: &Record, closing: &[Closing], is_open: bool) -> Self {
+        let mut blanks = Self {
+            closing: closing.len() as u64,
+            ..Self::default()
+        };
+        let mut closing = closing.iter().peekable();
+        for (place, event) in record.events.iter().enumerate() {
+            if closing.next_if(|one| one.event == place).is_some() {
+                continue;
+            }
+            if !is_open || !is_blank(event) {
+                blanks.carried += u64::from(event.tokens.max(1));
+            } else if blanks.carried == 0 {
+                blanks.leading += 1;
+            } else {
+                blanks.inner += 1;
+            }
+        }
+        blanks
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.leading + self.inner + self.closing == 0
+    }
+
+    /// Which of them have a token by the usage.
+    ///
+    /// Where it has fewer than the open ones, those before any text are no tokens first: a server that
+    /// is still at work on the prompt sends them. Among equals, the later ones have the tokens.
+    fn with_token(&self, record: &Record, closing: &[Closing]) -> Kept {
+        let hidden = match record.marks.first_reasoning {
+            Some(_) => 0,
+            None => record.usage.reasoning_tokens.unwrap_or_default(),
+        };
+        let open = self.leading + self.inner;
+        let Some(reported) = record.reported_output_tokens() else {
+            let only = self.closing == record.events.len() as u64;
+            let named = closing
+                .iter()
+                .any(|one| record.events[one.event].tokens > 0);
+            // Nothing else came, and an answer of one end-of-text token is an answer if the server lists it.
+            let is_answer = only && named && record.usage.completion_tokens.is_none();
+            return Kept::new(self, self.leading, self.inner, u64::from(is_answer));
+        };
+        let missing = u64::from(reported.saturating_sub(hidden)).saturating_sub(self.carried);
+        if missing >= open {
+            return Kept::new(self, self.leading, self.inner, missing - open);
+        }
+        let inner = self.inner.min(missing);
+        let rest = missing - inner;
+        let leading = rest.saturating_sub(self.closing);
+        Kept::new(self, leading, inner, rest - leading)
+    }
+}
+
+/// How many of the events without text have no token, or have one. Of the open ones, the first have
+/// none; of the closing ones, the last.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    leading_without: u64,
+    inner_without: u64,
+    closing_with: u64,
+    /// Each closing event has a token.
+    exact: bool,
+}
+
+impl Kept {
+    /// With tokens for this many `leading` and `inner` ones, and `closing` ones or more.
+    const fn new(blanks: &Blanks, leading: u64, inner: u64, closing: u64) -> Self {
+        Self {
+            leading_without: blanks.leading - leading,
+            inner_without: blanks.inner - inner,
+            closing_with: closing,
+            exact: closing == blanks.closing,
+        }
+    }
+
+    /// Whether the next open event has a token.
+    const fn take_open(&mut self, leading: bool) -> bool {
+        let without = if leading {
+            &mut self.leading_without
+        } else {
+            &mut self.inner_without
+        };
+        let has_token = *without == 0;
+        *without = without.saturating_sub(1);
+        has_token
+    }
+
+    /// Whether the next closing event has a token.
+    const fn take_closing(&mut self, bare: bool) -> bool {
+        if self.closing_with == 0 || bare && !self.exact {
+            return false;
+        }
+        self.closing_with -= 1;
+        true
     }
 }
 

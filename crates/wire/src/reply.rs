@@ -1,13 +1,13 @@
 //! From the bytes of an answer to the facts of a record.
 
-use std::fmt::Write as _;
-
 use inferometer_core::{Ending, Event, EventKind, Outcome, Record, Usage, ending};
-use serde_json::Value;
 
-use crate::json::{Reason, is_error_value};
+pub(crate) use crate::failures::{error_message, failure_words};
+use crate::failures::{has_content, is_failure_name, is_heartbeat};
+use crate::json::Reason;
 use crate::probe::Stamp;
 use crate::progress::{Counting, Progress};
+use crate::python_json::Repaired;
 use crate::sse::{SseError, SseEvent};
 pub(crate) use crate::texts::ERROR_LENGTH;
 pub use crate::texts::{KeepText, printable};
@@ -72,6 +72,11 @@ pub trait ReplyReader: std::fmt::Debug {
     fn ends_by_closing(&self) -> bool {
         false
     }
+
+    /// True for an API whose answers are vectors or scores: NaN in them is no result.
+    fn holds_vectors(&self) -> bool {
+        false
+    }
 }
 
 /// Hands one server-sent event to `reader`. What follows the end marker is counted against the
@@ -93,38 +98,47 @@ pub(crate) fn deliver(
     if !event.name.is_empty() && is_failure_name(event.name) && !event.data.is_empty() {
         return Err(Fault::new(Outcome::StreamError, failure_words(event.data)));
     }
-    reader.event(event, &mut sink)
-}
-
-/// True for the names of events that keep a connection open, whatever their data are.
-fn is_heartbeat(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 5] = [
-        b"ping",
-        b"keepalive",
-        b"keep-alive",
-        b"keep_alive",
-        b"heartbeat",
-    ];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
-/// True for the names that servers give to events that report a failure. `response.failed` is left
-/// to the reader of its API, which knows where the message is.
-fn is_failure_name(name: &[u8]) -> bool {
-    // Some APIs name every event, so nothing is allocated here.
-    let has = |part: &[u8]| {
-        name.windows(part.len())
-            .any(|window| window.eq_ignore_ascii_case(part))
+    let Err(fault) = reader.event(event, &mut sink) else {
+        return Ok(());
     };
-    !name.eq_ignore_ascii_case(b"response.failed")
-        && (has(b"error") || has(b"exception") || has(b"fail"))
+    again(event.data, fault, |json| {
+        let data = json.bytes.as_slice();
+        reader.event(SseEvent { data, ..event }, &mut sink)
+    })
 }
 
-/// What a server says about a failure: the message of a JSON object, or the text itself.
-pub(crate) fn failure_words(data: &[u8]) -> String {
-    match serde_json::from_slice::<Value>(data) {
-        Ok(value) => error_message(&value),
-        Err(_) => String::from_utf8_lossy(&data[..data.len().min(ERROR_LENGTH)]).into_owned(),
+/// Hands the whole body of an answer that is not streamed to `reader`.
+pub(crate) fn deliver_body(
+    body: &[u8],
+    reader: &mut dyn ReplyReader,
+    sink: &mut Sink<'_>,
+) -> Result<(), Fault> {
+    let Err(fault) = reader.body(body, sink) else {
+        return Ok(());
+    };
+    again(body, fault, |json| {
+        if json.constant_in_list && reader.holds_vectors() {
+            return Err(Fault::malformed("NaN or Infinity in a vector"));
+        }
+        reader.body(&json.bytes, sink)
+    })
+}
+
+/// Reads `data` once more, as Python does, where a reader refused it as JSON with `fault`. A reader
+/// parses the whole of a message before it takes anything of it.
+fn again(
+    data: &[u8],
+    fault: Fault,
+    read: impl FnOnce(&Repaired) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let is_json_fault = fault.outcome == Outcome::Malformed;
+    let Some(json) = Some(data).filter(|_| is_json_fault).and_then(Repaired::of) else {
+        return Err(fault);
+    };
+    match read(&json) {
+        // The words about the message as it came.
+        Err(second) if second.outcome == Outcome::Malformed && !json.had_constants => Err(fault),
+        other => other,
     }
 }
 
@@ -180,6 +194,7 @@ impl<'a> Sink<'a> {
     /// Output that is neither text nor a call: audio, an image. A token event unless the message
     /// has one.
     pub fn media(&mut self, counted: bool) {
+        self.progress.media = true;
         if !counted {
             self.token(EventKind::Blank, "");
         }
@@ -196,11 +211,8 @@ impl<'a> Sink<'a> {
             return;
         }
         let event = self.record.events.len();
-        let coalesced = |record: &Record| event > 0 && record.events[event - 1].coalesced();
-        let before = coalesced(self.record);
         self.push_event(EventKind::Blank);
-        let coalesces = !before && coalesced(self.record);
-        self.progress.note_closing(event, bare, coalesces);
+        self.progress.note_closing(event, bare);
     }
 
     /// A message that is none of the API's: progress, results of a filter, or a failure in words of
@@ -211,11 +223,39 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// A member of a message that may be output of a kind that is not known, for the message of an
-    /// answer without any that is.
+    /// A message that is not even that: an answer in a known form whose text is empty.
+    pub(crate) fn not_stray(&mut self) {
+        self.progress.stray = None;
+    }
+
+    /// A member of a message that may be output of a kind that is not known: the record names it, and so
+    /// does the message of an answer without any output that is known.
     pub fn unknown_output(&mut self, name: &str) {
         if self.progress.unknown_output.is_none() {
             self.progress.unknown_output = Some(printable(name));
+        }
+        let is_beside = BESIDE_OUTPUT.iter().any(|part| name.contains(part));
+        if self.record.unknown_output.is_none() && !is_beside {
+            self.record.unknown_output = Some(printable(name));
+        }
+    }
+
+    /// True when a member of unknown meaning has been named.
+    pub(crate) fn has_unknown_output(&self) -> bool {
+        self.progress.unknown_output.is_some()
+    }
+
+    /// Reasoning whose text the server keeps to itself, without a count of its tokens so far.
+    pub(crate) fn withhold(&mut self) {
+        self.record.withheld_reasoning = true;
+    }
+
+    /// Output that comes as a whole, in an answer without token events a token event.
+    pub(crate) fn piece(&mut self, kind: EventKind, text: &str) {
+        if self.has_tokens() || text.is_empty() {
+            self.fragment(kind, text);
+        } else {
+            self.token(kind, text);
         }
     }
 
@@ -337,7 +377,8 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Why the server stopped. The last reason is kept; of several choices, that of the first to stop.
+    /// Why the server stopped. The last reason is kept; of several choices, that of the first to stop,
+    /// unless another one's is not known.
     pub fn finish(&mut self, reason: &str) {
         self.finish_with(reason, None);
     }
@@ -352,8 +393,10 @@ impl<'a> Sink<'a> {
         if ending(reason) == Ending::Broken {
             self.progress.break_off(reason, words);
         }
-        let stopped = *self.progress.stopped.get_or_insert(self.progress.choice);
-        if stopped == self.progress.choice {
+        let choice = self.progress.choice;
+        let is_unknown = ending(reason) == Ending::Unknown;
+        if is_unknown || self.progress.stopped.is_none_or(|first| first == choice) {
+            self.progress.stopped = Some(choice);
             self.record.finish_reason = Some(printable(reason));
         }
     }
@@ -374,6 +417,11 @@ impl<'a> Sink<'a> {
         self.progress.results
     }
 
+    /// True when output came before.
+    pub(crate) fn has_content(&self) -> bool {
+        self.record.marks.first_content.is_some()
+    }
+
     /// True when at least one token event came before.
     pub fn has_tokens(&self) -> bool {
         !self.record.events.is_empty()
@@ -385,78 +433,23 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Bytes of a stray message that are kept.
-const MAX_STRAY: usize = 16 << 10;
-
-/// Members of a message that say nothing about the answer.
-const ENVELOPE: [&str; 10] = [
-    "id",
-    "object",
-    "created",
-    "model",
-    "system_fingerprint",
-    "service_tier",
-    "provider",
-    "choices",
-    "usage",
-    "error",
+/// Parts of the names of members that accompany output and are none.
+const BESIDE_OUTPUT: [&str; 8] = [
+    "annotation",
+    "citation",
+    "search_results",
+    "provider_specific",
+    "signature",
+    "opaque",
+    "encrypted",
+    "token_ids",
 ];
 
-/// True for a JSON value that says something beyond the frame that every message of a stream has.
-fn has_content(data: &[u8]) -> bool {
-    match serde_json::from_slice::<Value>(data) {
-        Ok(Value::Object(members)) => members
-            .iter()
-            .any(|(name, value)| !ENVELOPE.contains(&name.as_str()) && is_error_value(value)),
-        Ok(value) => is_error_value(&value),
-        Err(_) => false,
-    }
-}
-
-/// The message inside an error object, whatever its shape.
-pub(crate) fn error_message(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(map) => {
-            let inner = map.get("error").filter(|inner| is_error_value(inner));
-            if let Some(inner) = inner {
-                return error_message(inner);
-            }
-            let message = [
-                "message",
-                "detail",
-                "error_message",
-                "error_msg",
-                "msg",
-                "reason",
-            ]
-            .iter()
-            .find_map(|&key| map.get(key).filter(|message| !message.is_null()));
-            let Some(message) = message else {
-                return value.to_string();
-            };
-            let mut text = message
-                .as_str()
-                .map_or_else(|| message.to_string(), str::to_owned);
-            if let Some(kind) = map
-                .get("type")
-                .or_else(|| map.get("code"))
-                .filter(|kind| !kind.is_null())
-            {
-                let kind = kind
-                    .as_str()
-                    .map_or_else(|| kind.to_string(), str::to_owned);
-                // Writing to a String cannot fail.
-                let _ = write!(text, " ({kind})");
-            }
-            text
-        }
-        other => other.to_string(),
-    }
-}
+/// Bytes of a stray message that are kept.
+const MAX_STRAY: usize = 16 << 10;
 
 /// The fault for bytes that should have been JSON.
 pub(crate) fn not_json(data: &[u8], error: &serde_json::Error) -> Fault {
     let start = String::from_utf8_lossy(&data[..data.len().min(200)]);
-    Fault::malformed(format!("invalid JSON in an event ({error}): {start}"))
+    Fault::malformed(format!("invalid JSON ({error}): {start}"))
 }

@@ -80,13 +80,29 @@ impl UsageObject {
             .or(self.reasoning_tokens.0);
         let prompt = self.prompt_tokens.0.or(self.input_tokens.0).or(divided);
         let completion = self.completion_tokens.0.or(self.output_tokens.0);
+        let completion =
+            completion.map(|completion| self.with_reasoning(prompt, completion, reasoning));
         Usage {
-            prompt_tokens: prompt,
-            completion_tokens: completion
-                .map(|completion| self.with_reasoning(prompt, completion, reasoning)),
+            prompt_tokens: prompt.map(|prompt| self.with_cached(prompt, completion, cached)),
+            completion_tokens: completion,
             cached_tokens: cached,
             reasoning_tokens: reasoning,
         }
+    }
+
+    /// The prompt's tokens with those from the cache and those written to it. Gateways in front of
+    /// Anthropic's API pass on its counts, which do not overlap, under OpenAI's names: there the total
+    /// is the sum of all.
+    fn with_cached(&self, prompt: u32, completion: Option<u32>, cached: Option<u32>) -> u32 {
+        let (Some(total), Some(cached)) = (self.total_tokens.0, cached) else {
+            return prompt;
+        };
+        let created = self.cache_creation_input_tokens.0.unwrap_or_default();
+        let output = completion.unwrap_or_default();
+        let is_total = |input: &u32| input.saturating_add(output) == total;
+        let read = prompt.saturating_add(cached);
+        let sums = [prompt, read, read.saturating_add(created)];
+        sums.into_iter().find(is_total).unwrap_or(prompt)
     }
 
     /// The output tokens with those of the reasoning. xAI's API counts the two apart: there the total
@@ -184,6 +200,50 @@ mod tests {
             (r#"{"prompt_tokens":64,"cache_read_input_tokens":48}"#, 48),
         ] {
             assert_eq!(usage(json), (Some(64), Some(cached)), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_total_shows_whether_cached_tokens_are_part_of_the_prompt() {
+        for (json, prompt) in [
+            // OpenAI: part of it.
+            (
+                r#"{"prompt_tokens":100,"completion_tokens":5,"total_tokens":105,"prompt_tokens_details":{"cached_tokens":90}}"#,
+                100,
+            ),
+            // Anthropic's counts under OpenAI's names: beside it.
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":105,"prompt_tokens_details":{"cached_tokens":90}}"#,
+                100,
+            ),
+            (
+                r#"{"prompt_tokens":60,"completion_tokens":5,"total_tokens":105,"cache_read_input_tokens":40}"#,
+                100,
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":105,"cache_read_input_tokens":50,"cache_creation_input_tokens":40}"#,
+                100,
+            ),
+            (
+                r#"{"input_tokens":0,"output_tokens":5,"total_tokens":105,"input_tokens_details":{"cached_tokens":100}}"#,
+                100,
+            ),
+            // xAI: the reasoning is beside the output, and the cached tokens are not.
+            (
+                r#"{"prompt_tokens":60,"completion_tokens":16,"total_tokens":156,"cached_tokens":40,"completion_tokens_details":{"reasoning_tokens":80}}"#,
+                60,
+            ),
+            // A total that fits neither, and none: the record decides.
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":99,"cached_tokens":90}"#,
+                10,
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"cached_tokens":90}"#,
+                10,
+            ),
+        ] {
+            assert_eq!(read(json).usage().prompt_tokens, Some(prompt), "{json}");
         }
     }
 

@@ -65,15 +65,15 @@ fn bodies_digest(bodies: &[u64]) -> String {
     format!("{digest:016x}")
 }
 
-/// Tokens that a server adds to a prompt of one text, or lacks: those at its start and end, and
-/// differences where parts of a text meet. Chosen.
+/// Tokens that a server adds to a prompt of one text: those at its start and end, and differences where
+/// parts of a text meet. Chosen.
 const PLAIN_TOLERANCE: u32 = 8;
 /// Tokens that a chat template adds: the roles, and the system message that some templates bring. The
 /// templates of Llama 3.1 and Qwen 2.5 add 36 and 30.
 const CHAT_TOLERANCE: u32 = 40;
 
-/// By how much the server's count of a prompt may differ from the client's; `None` where the client
-/// does not know the length, as with images, or without a tokenizer.
+/// By how much the server's count of a prompt may exceed the client's; `None` where the client does not
+/// know the length, as with images, or without a tokenizer.
 fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
     let requests = &ready.workload.requests;
     let own = &settings.content.extra_body;

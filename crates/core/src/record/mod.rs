@@ -146,6 +146,11 @@ pub struct Record {
     pub choices: Option<Choices>,
     /// Events that no blank line separated from the next, as the event stream format requires.
     pub unseparated_events: u32,
+    /// The server announced reasoning, sent none of its text and did not count its tokens.
+    pub withheld_reasoning: bool,
+    /// The first member of the answer's messages that may be output of a kind that is not known: it is
+    /// no token event.
+    pub unknown_output: Option<String>,
     /// The answer's text. Dropped after the run unless details are kept.
     pub text: String,
     /// The reasoning text and tool-call arguments, kept for counting tokens.
@@ -216,6 +221,7 @@ impl Record {
             tokenizer_output_tokens: self.tokenizer_output_tokens,
             choices: self.choices,
             target: self.target,
+            withheld_reasoning: self.withheld_reasoning,
             session: self.session,
             category: self.category.clone(),
             ..Self::default()
@@ -469,7 +475,9 @@ mod tests {
             Some(Impossible::NoCount),
         );
         assert_eq!(facts(record(Some(60), Some(60))), (60, Some(60), None));
-        assert_eq!(facts(record(Some(10), Some(11))), (10, None, beyond));
+        // Neither number is used: the prompt may lack what the cache held.
+        assert_eq!(facts(record(Some(10), Some(11))), (50, None, beyond));
+        assert_eq!(record(Some(10), Some(11)).impossible_usage().count(), 1);
         assert_eq!(facts(record(Some(0), Some(0))), (50, Some(0), no_prompt));
         assert_eq!(facts(record(Some(u32::MAX), None)), (50, None, no_count));
         assert_eq!(facts(record(None, Some(u32::MAX))), (50, None, no_count));

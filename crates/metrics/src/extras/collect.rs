@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use inferometer_core::{Nanos, Record, Records, TokenSource};
 
+use super::answer_notes::AnswerNotes;
 use super::lengths::Lengths;
 use super::sweep::Span;
 use super::totals::{TokenRate, TokenTotals, stamp_widths};
@@ -64,6 +65,7 @@ pub(crate) struct ExtrasCollector<'a> {
     /// Successful requests with several choices.
     pub(super) several_choices: usize,
     pub(super) unseparated_events: u64,
+    pub(super) answers: AnswerNotes,
 }
 
 /// The client's own time within one successful request.
@@ -156,6 +158,7 @@ impl<'a> ExtrasCollector<'a> {
             targets: BTreeMap::new(),
             several_choices: 0,
             unseparated_events: 0,
+            answers: AnswerNotes::default(),
         }
     }
 
@@ -205,6 +208,7 @@ impl<'a> ExtrasCollector<'a> {
         self.tokens.add(record, self.settings.prompt_tolerance);
         self.add_tokens(record);
         self.several_choices += usize::from(record.choices.is_some());
+        self.answers.add(record);
         self.lengths.add(record);
         self.add_finish_reason(record);
         if let Some(reasoning) = record.marks.first_reasoning {
@@ -250,7 +254,7 @@ impl<'a> ExtrasCollector<'a> {
             let visible = record.visible_output_tokens();
             gaps.answers += usize::from(visible > 1);
             gaps.one_piece_answers += usize::from(record.is_in_one_piece());
-            if record.token_source != TokenSource::Events {
+            if record.token_source != TokenSource::Events && !record.has_unknown_hidden_tokens() {
                 self.counted_tokens += u64::from(visible);
                 self.counted_events += record.events.len() as u64;
             }

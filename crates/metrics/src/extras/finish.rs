@@ -395,7 +395,8 @@ impl ExtrasCollector<'_> {
                 self.unseparated_events
             ),
         });
-        several.into_iter().chain(unseparated)
+        let of_answers = self.answers.notes(self.settings.as_vllm);
+        several.into_iter().chain(unseparated).chain(of_answers)
     }
 
     /// The rows of several targets; none for a single one, whose numbers are those of the run.

@@ -4,6 +4,7 @@
 //! to report.
 
 mod agreement;
+mod answer_notes;
 mod backlog;
 mod collect;
 mod finish;
@@ -409,7 +410,8 @@ pub struct PromptCounts {
     pub client_total: u64,
     /// Prompt tokens by the server's usage.
     pub server_total: u64,
-    /// Sum of the differences beyond the tolerance / `client_total`.
+    /// Sum of the tokens that the server counts beyond the tolerance, or less than the client /
+    /// `client_total`.
     pub deviation: f64,
     /// Prompt tokens that only the server counts, up to the tolerance of each request: those of its
     /// chat template, which are alike in all requests.

@@ -15,12 +15,16 @@ pub(super) struct TokenTotals {
     /// By target, and whether one of its answers reports cached tokens.
     cached: BTreeMap<u16, (CachedTokens, bool)>,
     prompts: PromptCounts,
-    /// Differences of prompt counts beyond the tolerance.
+    /// Differences of prompt counts that are more than a template or special tokens.
     prompt_deviation: u64,
     lengths: OutputLengths,
     asked: u64,
     got: u64,
 }
+
+/// Tokens of a prompt that the client's tokenizer may add and the server may not: those that mark its
+/// start and its end.
+const SPECIAL_TOKENS: u32 = 2;
 
 impl TokenTotals {
     /// Adds a successful request. `prompt_tolerance` is that of
@@ -49,8 +53,9 @@ impl TokenTotals {
             record.reported_output_tokens(),
             record.tokenizer_output_tokens,
         ) {
-            // What did not come cannot be counted by the tokenizer.
-            let usage = usage.saturating_sub(record.hidden_output_tokens());
+            // What did not come cannot be counted by the tokenizer. What the server does not announce as
+            // hidden stays a disagreement.
+            let usage = usage.saturating_sub(record.announced_hidden_tokens());
             self.agreement.add(record, usage, own);
         }
         self.add_cached(record);
@@ -87,19 +92,31 @@ impl TokenTotals {
 
     /// Compares the two counts of a prompt. Later turns of a conversation are left out: their history
     /// holds answers, which only the server counts.
+    ///
+    /// A template can only add tokens, so that `tolerance` excuses a server that counts more. One that
+    /// counts less lacks [`SPECIAL_TOKENS`], or has dropped part of the prompt.
     fn add_prompt(&mut self, record: &Record, tolerance: u32) {
         let first = record.session.is_none_or(|(_, turn)| turn == 0);
-        if !first || record.prompt_tokens == 0 || record.usage.prompt_tokens.is_none() {
+        let client = record.prompt_tokens;
+        let Some(server) = record
+            .reported_input_tokens()
+            .filter(|_| first && client > 0)
+        else {
             return;
-        }
-        let (client, server) = (record.prompt_tokens, record.input_tokens());
-        let tolerance = tolerance.saturating_mul(record.sequences.max(1));
+        };
+        let of_all = |tokens: u32| tokens.saturating_mul(record.sequences.max(1));
+        let tolerance = of_all(tolerance);
         self.prompts.requests += 1;
         self.prompts.client_total += u64::from(client);
         self.prompts.server_total += u64::from(server);
-        let template = server.saturating_sub(client).min(tolerance);
-        self.prompts.template_total += u64::from(template);
-        self.prompt_deviation += u64::from(client.abs_diff(server).saturating_sub(tolerance));
+        let more = server.saturating_sub(client);
+        let fewer = client.saturating_sub(server);
+        self.prompts.template_total += u64::from(more.min(tolerance));
+        self.prompt_deviation += u64::from(if fewer > of_all(SPECIAL_TOKENS) {
+            fewer
+        } else {
+            more.saturating_sub(tolerance)
+        });
     }
 
     pub(super) fn finish(mut self) -> (TokenCounts, Option<OutputLengths>) {

@@ -226,9 +226,11 @@ impl<'a> Findings<'a> {
         })
     }
 
+    /// A transcript is as long as its clip: the limit is no length that was asked for.
     pub(super) fn missing_length(&self) -> Option<f64> {
         let ratio = self.length_ratio()?;
-        (!self.settings.ignore_eos).then(|| (1.0 - ratio).max(0.0))
+        let is_speech = self.summary.rtfx > 0.0;
+        (!self.settings.ignore_eos && !is_speech).then(|| (1.0 - ratio).max(0.0))
     }
 
     /// Fraction of the good answers that ended for a reason that is not known.

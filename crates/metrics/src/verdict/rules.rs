@@ -364,12 +364,12 @@ pub const RULES: &[Rule] = &[
         caution: From(0.05),
         invalid: Never,
         en: Advice {
-            meaning: "one of the two counts is wrong, and tokens per second with it",
-            remedy: "check that --tokenizer is the tokenizer of the served model",
+            meaning: "one of the two counts is wrong, or the server counts tokens that it does not send",
+            remedy: "check that --tokenizer is the tokenizer of the served model, and whether the server keeps reasoning to itself",
         },
         zh: Advice {
-            meaning: "两种 token 计数必有一个错误，每秒 token 数也随之错误",
-            remedy: "确认 --tokenizer 与所服务的模型一致",
+            meaning: "两种 token 计数必有一个错误，或服务器计入了未发送的 token",
+            remedy: "确认 --tokenizer 与所服务的模型一致，并查明服务器是否不公开推理内容",
         },
         measure: |run| run.usage_difference(),
         detail: Some(|run| run.usage_detail()),

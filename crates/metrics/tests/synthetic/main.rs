@@ -1,5 +1,6 @@
 //! Extras, intervals and verdicts of synthetic runs.
 
+mod answers;
 mod denominators;
 mod extras;
 mod intervals;

@@ -69,7 +69,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         marks(),
         vec(event(), 0..20),
     );
-    let texts = vec(option::of(".{0,12}"), 4);
+    let texts = vec(option::of(".{0,12}"), 5);
     let counts = vec(option::of(any::<u32>()), 11);
     let small = (
         any::<[u16; 3]>(),
@@ -111,6 +111,8 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
             finish_reason: texts[2].clone(),
             choices: choices(counts[9], spans[0]),
             unseparated_events: counts[10].unwrap_or(2),
+            withheld_reasoning: reused,
+            unknown_output: texts[4].clone(),
             text,
             other_text,
             connection: Connection {

@@ -55,6 +55,8 @@ struct Names {
     generation_tokens: &'static [&'static str],
     cache_queries: &'static [&'static str],
     cache_hits: &'static [&'static str],
+    /// Prompt tokens that another store had and the prefix cache had not: among the same queries.
+    more_cache_hits: &'static [&'static str],
     preemptions: &'static [&'static str],
     /// llama.cpp counts processed prompt tokens without the cached ones.
     prompt_excludes_cached: bool,
@@ -74,6 +76,7 @@ const VLLM: Names = Names {
         "vllm:prefix_cache_hits_total",
         "vllm:gpu_prefix_cache_hits_total",
     ],
+    more_cache_hits: &["vllm:external_prefix_cache_hits_total"],
     preemptions: &["vllm:num_preemptions_total"],
     prompt_excludes_cached: false,
 };
@@ -86,6 +89,7 @@ const SGLANG: Names = Names {
     generation_tokens: &["sglang:generation_tokens_total"],
     cache_queries: &["sglang:prompt_tokens_total"],
     cache_hits: &["sglang:cached_tokens_total"],
+    more_cache_hits: &[],
     preemptions: &["sglang:num_retracted_requests_total"],
     prompt_excludes_cached: false,
 };
@@ -98,6 +102,7 @@ const LLAMA_CPP: Names = Names {
     generation_tokens: &["llamacpp:tokens_predicted_total"],
     cache_queries: &["llamacpp:prompt_tokens_total"],
     cache_hits: &["llamacpp:prompt_tokens_cached_total"],
+    more_cache_hits: &[],
     preemptions: &[],
     prompt_excludes_cached: true,
 };
@@ -142,7 +147,8 @@ pub struct ServerDelta {
     pub generation_tokens: Option<u64>,
     /// Prompt tokens that were looked up in the prefix cache.
     pub prefix_cache_queries: Option<u64>,
-    /// Prompt tokens found there; absent where it exceeds those that were looked up.
+    /// Prompt tokens found there or in a store behind it; absent where it exceeds those that were looked
+    /// up.
     pub prefix_cache_hits: Option<u64>,
     /// Requests preempted for lack of memory.
     pub preemptions: Option<u64>,
@@ -165,7 +171,8 @@ impl ServerDelta {
             restarted: false,
         };
         let prompt_tokens = gains.of(names.prompt_tokens);
-        let hits = gains.of(names.cache_hits);
+        let more = gains.of(names.more_cache_hits).unwrap_or_default();
+        let hits = gains.of(names.cache_hits).map(|hits| hits + more);
         let mut queries = gains.of(names.cache_queries);
         if names.prompt_excludes_cached {
             queries = queries
@@ -270,6 +277,13 @@ mod tests {
         );
         assert_eq!(ServerState::of(&before).running, Some(0.0));
         assert_eq!(ServerState::of(&before).cache_usage, Some(0.0));
+        // vLLM looks up in its KV connector what its own cache does not have.
+        let external = format!(
+            "{later}vllm:external_prefix_cache_queries_total{{engine=\"0\"}} 75.0\n\
+             vllm:external_prefix_cache_hits_total{{engine=\"0\"}} 45.0\n"
+        );
+        let delta = ServerDelta::between(&before, &Page::parse(&external), 1.0);
+        assert_eq!(delta.prefix_cache_hit_rate(), Some(0.7));
         // 125 hits in 100 queries.
         let impossible = later.replace("} 25.0", "} 125.0");
         let delta = ServerDelta::between(&before, &Page::parse(&impossible), 1.0);

@@ -79,6 +79,8 @@ struct Message<'a> {
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
+    content_block: Lenient<Part<'a>>,
+    #[serde(borrow, default)]
     message: Option<Whole<'a>>,
     #[serde(default)]
     usage: Lenient<UsageObject>,
@@ -89,6 +91,8 @@ struct Message<'a> {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 struct Delta<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Lenient<Text<'a>>,
     #[serde(borrow)]
     text: Option<Text<'a>>,
     #[serde(borrow)]
@@ -117,6 +121,8 @@ struct Whole<'a> {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 struct Part<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Lenient<Text<'a>>,
     #[serde(borrow)]
     text: Option<Text<'a>>,
     #[serde(borrow)]
@@ -125,13 +131,68 @@ struct Part<'a> {
     input: Option<&'a RawValue>,
 }
 
+impl Part<'_> {
+    /// True for reasoning that is encrypted as a whole.
+    fn is_redacted(&self) -> bool {
+        text(self.kind.as_ref()) == Some("redacted_thinking")
+    }
+
+    fn is_thinking(&self) -> bool {
+        text(self.kind.as_ref()) == Some("thinking")
+    }
+
+    /// What it holds itself, in the order in which servers produce it.
+    fn output(&self, mut each: impl FnMut(EventKind, &str)) {
+        // A call without arguments so far.
+        let input = self.input.map(RawValue::get).filter(|&input| input != "{}");
+        for (kind, found) in [
+            (EventKind::Reasoning, text(self.thinking.as_ref())),
+            (EventKind::Text, text(self.text.as_ref())),
+            (EventKind::ToolCall, input),
+        ] {
+            if let Some(found) = found.filter(|found| !found.is_empty()) {
+                each(kind, found);
+            }
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Reader {
     template: Template<EventKind>,
     known: CumulativeUsage,
+    /// The number of token events before the block of reasoning that is open.
+    thinking_from: Option<usize>,
 }
 
 impl Reader {
+    /// The start of a block. Most are empty; what one holds is output.
+    fn start(&mut self, block: &Part<'_>, sink: &mut Sink<'_>) {
+        self.thinking_from = block.is_thinking().then(|| sink.record().events.len());
+        if block.is_redacted() {
+            sink.withhold();
+        }
+        if sink.counting() == Counting::Output {
+            let mut counted = false;
+            block.output(|kind, text| {
+                if counted {
+                    sink.fragment(kind, text);
+                } else {
+                    sink.token(kind, text);
+                }
+                counted = true;
+            });
+        }
+    }
+
+    /// The end of a block. Reasoning without any text is kept back: only its signature came.
+    fn stop(&mut self, sink: &mut Sink<'_>) {
+        let from = self.thinking_from.take();
+        if from.is_some_and(|from| sink.record().events.len() == from) {
+            sink.withhold();
+        }
+    }
+
     fn delta(&mut self, data: &[u8], delta: &Delta<'_>, sink: &mut Sink<'_>) {
         let input = delta.partial_json.as_ref().map(|input| &input.0);
         let found = [
@@ -139,9 +200,12 @@ impl Reader {
             (EventKind::Reasoning, delta.thinking.as_ref()),
             (EventKind::ToolCall, input),
         ];
-        // Signatures and citations carry no tokens of the answer.
         let Some((kind, Some(fragment))) = found.into_iter().find(|(_, text)| text.is_some())
         else {
+            // Signatures and citations carry no tokens of the answer.
+            if let Some(kind) = text(delta.kind.as_ref()) {
+                sink.unknown_output(kind);
+            }
             return;
         };
         sink.token(
@@ -177,6 +241,12 @@ impl ReplyReader for Reader {
                     sink.usage(usage.opening_usage(&mut self.known));
                 }
             }
+            "content_block_start" => {
+                if let Some(block) = message.content_block.as_ref() {
+                    self.start(block, sink);
+                }
+            }
+            "content_block_stop" => self.stop(sink),
             "content_block_delta" => {
                 if let Some(delta) = &message.delta {
                     self.delta(data, delta, sink);
@@ -213,6 +283,11 @@ impl ReplyReader for Reader {
             sink.usage(usage.cumulative_usage(&mut self.known));
         }
         for part in whole.content.iter().flatten() {
+            let thinks =
+                part.is_thinking() && text(part.thinking.as_ref()).is_none_or(str::is_empty);
+            if part.is_redacted() || thinks {
+                sink.withhold();
+            }
             sink.fragment(
                 EventKind::Reasoning,
                 text(part.thinking.as_ref()).unwrap_or_default(),

@@ -15,6 +15,8 @@ use crate::usage::UsageObject;
 pub(super) struct AnyChoices {
     text: completions::Reader,
     chat: chat::Reader,
+    /// A transcript came in deltas, which its segments repeat.
+    by_delta: bool,
 }
 
 impl AnyChoices {
@@ -33,7 +35,7 @@ impl AnyChoices {
 impl ReplyReader for AnyChoices {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
         if memchr::memmem::find(event.data, b"\"transcript.text.").is_some() {
-            return transcript(event.data, sink);
+            return self.transcript(event.data, sink);
         }
         self.reader(event.data).event(event, sink)
     }
@@ -41,11 +43,16 @@ impl ReplyReader for AnyChoices {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         // Transcriptions, and old versions of DeepSpeed-MII, have their text outside of any choice.
         let bare: Bare<'_> = object(body)?;
-        for text in &bare.text.0 {
+        for text in &bare.text.texts {
             sink.fragment(EventKind::Text, &text.0);
         }
         // Everything else is in the same place in either form; other fields are ignored.
-        self.reader(body).body(body, sink)
+        self.reader(body).body(body, sink)?;
+        if bare.text.is_text {
+            // Silence has an empty text, beside the language and the duration.
+            sink.not_stray();
+        }
+        Ok(())
     }
 }
 
@@ -56,27 +63,43 @@ struct Transcript<'a> {
     kind: Text<'a>,
     #[serde(borrow, default)]
     delta: Lenient<Text<'a>>,
+    /// That of a segment, or the whole one.
+    #[serde(borrow, default)]
+    text: Lenient<Text<'a>>,
     #[serde(default)]
     usage: Lenient<UsageObject>,
 }
 
-fn transcript(data: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-    let event: Transcript<'_> = object(data)?;
-    if let Some(usage) = event.usage.as_ref() {
-        sink.usage(usage.usage());
-    }
-    match &*event.kind.0 {
-        "transcript.text.delta" => match text(event.delta.as_ref()).unwrap_or_default() {
-            "" => sink.token(EventKind::Blank, ""),
-            text => sink.token(EventKind::Text, text),
-        },
-        "transcript.text.done" => {
-            sink.finish("completed");
-            sink.done();
+impl AnyChoices {
+    fn transcript(&mut self, data: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let event: Transcript<'_> = object(data)?;
+        if let Some(usage) = event.usage.as_ref() {
+            sink.usage(usage.usage());
         }
-        _ => {}
+        let whole = text(event.text.as_ref()).unwrap_or_default();
+        match &*event.kind.0 {
+            "transcript.text.delta" => {
+                self.by_delta = true;
+                match text(event.delta.as_ref()).unwrap_or_default() {
+                    "" => sink.token(EventKind::Blank, ""),
+                    text => sink.token(EventKind::Text, text),
+                }
+            }
+            "transcript.text.segment" if !self.by_delta && !whole.is_empty() => {
+                sink.token(EventKind::Text, whole);
+            }
+            "transcript.text.done" => {
+                // Some servers send the text here only; after others it is a repetition.
+                if !sink.has_content() && !whole.is_empty() {
+                    sink.token(EventKind::Text, whole);
+                }
+                sink.finish("completed");
+                sink.done();
+            }
+            _ => {}
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -87,7 +110,11 @@ struct Bare<'a> {
 
 /// A text, or several; anything else is ignored.
 #[derive(Debug, Default)]
-struct BareText<'a>(Vec<Text<'a>>);
+struct BareText<'a> {
+    texts: Vec<Text<'a>>,
+    /// There is one, be it empty.
+    is_text: bool,
+}
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for BareText<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -97,6 +124,8 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for BareText<'a> {
         } else {
             serde_json::from_str(raw).map(|text| vec![text])
         };
-        Ok(Self(texts.unwrap_or_default()))
+        let is_text = texts.is_ok();
+        let texts = texts.unwrap_or_default();
+        Ok(Self { texts, is_text })
     }
 }

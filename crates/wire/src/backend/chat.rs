@@ -2,9 +2,9 @@
 //!
 //! A token event is a message whose delta has content (text, or a list of parts), a refusal,
 //! reasoning (`reasoning`, `reasoning_content` and other names), a tool call, a function call, audio
-//! or images, or whose content is empty without a role: a token that decodes to nothing. The opening
-//! message with the role is not one. A closing message without output is one only if the usage holds
-//! more tokens than the events before it carry.
+//! or images. The opening message with the role is not one. A message with empty content and no role (a
+//! token that decodes to nothing), or a closing one without output, is one only if the usage holds more
+//! tokens than the other events carry.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -122,6 +122,9 @@ struct Delta<'a> {
     reasoning: Option<Content<'a>>,
     #[serde(borrow)]
     reasoning_content: Option<Content<'a>>,
+    /// GitHub Copilot's.
+    #[serde(borrow)]
+    reasoning_text: Lenient<Content<'a>>,
     #[serde(borrow)]
     thinking: Lenient<Content<'a>>,
     /// OpenRouter's, beside `reasoning` or (where it is encrypted) instead of it.
@@ -182,6 +185,7 @@ impl<'a> Delta<'a> {
         [
             self.reasoning.as_ref(),
             self.reasoning_content.as_ref(),
+            self.reasoning_text.as_ref(),
             self.thinking.as_ref(),
         ]
         .into_iter()
@@ -322,7 +326,7 @@ impl ReplyReader for Reader {
                 sink.finish_because(reason);
             }
         }
-        if message.choices.is_none() {
+        if message.choices.is_none_or(|choices| choices.is_empty()) {
             sink.stray(body);
         } else if !any && let Some(name) = unknown_member(body) {
             sink.unknown_output(&name);
@@ -357,9 +361,11 @@ fn take_choices(choices: &[Choice<'_>], by_delta: bool, data: &[u8], sink: &mut 
             .is_some_and(|delta| !delta.role.is_none())
     };
     if !counted
-        && !sink.has_tokens()
+        && !sink.has_unknown_output()
         && !choices.iter().any(opens)
         && let Some(name) = unknown_member(data)
+        // The end of an audio stream has its expiry only.
+        && name != "audio"
     {
         sink.unknown_output(&name);
     }

@@ -1,9 +1,8 @@
 //! `vllm`, `openai`, and the servers that the legacy script lists under their own names (`sglang`,
 //! `lmdeploy`, `scalellm`, `llama.cpp`): OpenAI's completions API.
 //!
-//! A message with a choice is a token event, as in vLLM's client, with one departure: a closing
-//! message with empty text and a `finish_reason` is one only if the usage holds more tokens than
-//! the events before it carry. vLLM sends such a message for an end-of-text token, one step after
+//! A message with a choice is a token event, as in vLLM's client, with one departure: a message with
+//! empty text is one only if the usage holds more tokens than the events with text carry. vLLM sends such a message for an end-of-text token, one step after
 //! the last text. llama.cpp and transformers send it at the same instant as the last token, where
 //! it would count as a gap of zero.
 
@@ -16,6 +15,7 @@ use super::body::{Body, BodySettings, LengthFields, add_common, model, stream_op
 use super::message::{InMessage, is_marker, object, unknown_member};
 use crate::error::WireError;
 use crate::json::{Count, Length, Lenient, Reason, Text, reason, text};
+use crate::progress::Counting;
 use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
@@ -172,6 +172,9 @@ impl ReplyReader for Reader {
             }
             return Ok(());
         };
+        if message.is_progress() && first.text().is_empty() && sink.counting() == Counting::Output {
+            return Ok(());
+        }
         if let Some(tokens) = first.token_ids.0.or(first.logprobs.0) {
             sink.tokens_in_message(tokens);
         }
@@ -197,7 +200,7 @@ impl ReplyReader for Reader {
                 sink.finish_because(reason);
             }
         }
-        if message.choices.is_none() {
+        if message.choices.is_none_or(|choices| choices.is_empty()) {
             sink.stray(body);
         }
         Ok(())

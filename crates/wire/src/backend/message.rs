@@ -2,6 +2,7 @@
 
 use inferometer_core::{Outcome, Usage};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -73,6 +74,9 @@ pub(super) struct Message<'a, C> {
     /// What llama.cpp adds to its last message.
     #[serde(default)]
     timings: Lenient<Timings>,
+    /// llama.cpp's progress with the prompt (`return_progress`), which comes before the first token.
+    #[serde(default)]
+    prompt_progress: Lenient<IgnoredAny>,
 }
 
 /// What the choices of either form have in common.
@@ -108,6 +112,11 @@ impl<C: InMessage> Message<'_, C> {
             .as_ref()
             .or_else(|| in_choices.find_map(InMessage::usage))
             .or_else(|| self.x_groq.as_ref()?.usage.as_ref())
+    }
+
+    /// True for a message about the prompt, whose empty text is no token.
+    pub(super) const fn is_progress(&self) -> bool {
+        !self.prompt_progress.is_none()
     }
 
     /// An error of the whole message, or of a choice.

@@ -31,6 +31,8 @@ pub(super) static OPENAI_RESPONSES: Backend = Backend {
     reader: || {
         Box::new(Reader {
             template: Template::new(),
+            streamed: [false; 4],
+            whole: false,
         })
     },
     sequences: all_sequences,
@@ -70,6 +72,35 @@ struct Message<'a> {
     response: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    /// The whole text of an output, in the event that ends it; and so are those that follow, each for
+    /// another kind of output.
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    transcript: Option<&'a RawValue>,
+}
+
+impl<'a> Message<'a> {
+    /// The whole text of an output.
+    fn whole(&self) -> Option<&'a RawValue> {
+        let all = [
+            self.text,
+            self.refusal,
+            self.arguments,
+            self.input,
+            self.code,
+            self.transcript,
+        ];
+        all.into_iter().flatten().next()
+    }
 }
 
 /// A response object, at the end of a stream or as a whole answer.
@@ -117,6 +148,45 @@ struct Incomplete<'a> {
 #[derive(Debug)]
 struct Reader {
     template: Template<EventKind>,
+    /// The kinds of output, by their numbers, that came in deltas: what ends them repeats it.
+    streamed: [bool; 4],
+    /// Some output came as a whole: what the usage has beyond the events is its tokens.
+    whole: bool,
+}
+
+impl Reader {
+    /// An event that ends an output. Some servers send the text here only.
+    fn ended(&mut self, message: &Message<'_>, part: EventKind, sink: &mut Sink<'_>) {
+        let Some(raw) = message.whole().filter(|_| !self.streamed[part as usize]) else {
+            return;
+        };
+        let text = Arguments::of_raw(raw.get()).map_or(Text::default(), |text| text.0);
+        if !text.0.is_empty() {
+            self.whole = true;
+            sink.token(part, &text.0);
+        }
+    }
+
+    /// The event that ends the answer.
+    fn last(
+        &mut self,
+        kind: &str,
+        message: &Message<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Fault> {
+        let before = sink.has_content();
+        if let Some(raw) = message.response {
+            let streamed = sink.counting() == Counting::Output;
+            take_response(raw.get().as_bytes(), streamed, sink)?;
+        }
+        self.whole |= !before && sink.has_content();
+        if kind == "response.completed" && sink.counting() == Counting::Output && !self.whole {
+            // The only sign of an end-of-text token.
+            sink.closing(true);
+        }
+        sink.done();
+        Ok(())
+    }
 }
 
 impl ReplyReader for Reader {
@@ -141,21 +211,18 @@ impl ReplyReader for Reader {
             kind,
             "response.completed" | "response.incomplete" | "response.cancelled"
         ) {
-            if let Some(raw) = message.response {
-                take_response(raw.get().as_bytes(), sink)?;
-            }
-            if kind == "response.completed" && sink.counting() == Counting::Output {
-                // The only sign of an end-of-text token.
-                sink.closing(true);
-            }
-            sink.done();
-            return Ok(());
+            return self.last(kind, &message, sink);
         }
         if kind.is_empty() {
             sink.stray(data);
             return Ok(());
         }
         let Some(part) = Delta::of(kind, sink.counting()) else {
+            if let (Some(name), Counting::Output) = (kind.strip_suffix(".done"), sink.counting())
+                && let Delta::Text(part) = Delta::named(name)
+            {
+                self.ended(&message, part, sink);
+            }
             return Ok(());
         };
         let delta = message.delta.map_or("\"\"", RawValue::get);
@@ -172,6 +239,7 @@ impl ReplyReader for Reader {
             Ok(fragment) => fragment,
             Err(error) => return unreadable(kind, delta, &error, sink),
         };
+        self.streamed[part as usize] = true;
         sink.token(
             if fragment.0.is_empty() {
                 EventKind::Blank
@@ -187,7 +255,7 @@ impl ReplyReader for Reader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        take_response(body, sink)
+        take_response(body, false, sink)
     }
 }
 
@@ -218,7 +286,13 @@ impl Delta {
         if !is_delta {
             return None;
         }
-        Some(if has("reasoning") {
+        Some(Self::named(name))
+    }
+
+    /// That of an output of this name, in events that bring it or end it.
+    fn named(name: &str) -> Self {
+        let has = |part: &str| name.contains(part);
+        if has("reasoning") {
             Self::Text(EventKind::Reasoning)
         } else if has("text") || has("refusal") || has("transcript") {
             Self::Text(EventKind::Text)
@@ -227,7 +301,7 @@ impl Delta {
         } else {
             // Arguments of calls, code, input of tools.
             Self::Text(EventKind::ToolCall)
-        })
+        }
     }
 }
 
@@ -248,8 +322,9 @@ fn unreadable(
     Ok(())
 }
 
-/// Usage, status and (for answers that are not streamed) output of a response object.
-fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+/// Usage, status and, where none came before, output of a response object. At the end of a stream it is
+/// a token event.
+fn take_response(raw: &[u8], streamed: bool, sink: &mut Sink<'_>) -> Result<(), Fault> {
     let response: Response<'_> = object(raw)?;
     let has_failed = text(response.status.as_ref()) == Some("failed");
     check_error(response.error, has_failed, raw)?;
@@ -264,10 +339,17 @@ fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         Some(why) => sink.finish_because(why),
         None => sink.finish(text(response.status.as_ref()).unwrap_or("completed")),
     }
-    if sink.has_tokens() {
+    if sink.has_content() {
+        // The output repeats what came.
         return Ok(());
     }
-    // With token events before, the output repeats what they brought.
+    let mut put = |kind, text: &str| {
+        if streamed {
+            sink.piece(kind, text);
+        } else {
+            sink.fragment(kind, text);
+        }
+    };
     for item in response.output.iter().flatten() {
         let is_reasoning = text(item.kind.as_ref()) == Some("reasoning");
         let kind = if is_reasoning {
@@ -281,11 +363,11 @@ fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
                 part.refusal.as_ref(),
                 part.transcript.as_ref(),
             ] {
-                sink.fragment(kind, text.map_or("", |text| &text.0));
+                put(kind, text.map_or("", |text| &text.0));
             }
         }
         if let Some(arguments) = &item.arguments {
-            sink.fragment(EventKind::ToolCall, &arguments.0.0);
+            put(EventKind::ToolCall, &arguments.0.0);
         }
     }
     Ok(())

@@ -40,6 +40,10 @@ pub(super) struct Reader {
 }
 
 impl ReplyReader for Reader {
+    fn holds_vectors(&self) -> bool {
+        true
+    }
+
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
         // Never requested; an endpoint that streams nevertheless is caught by its content type.
         self.body(event.data, sink)

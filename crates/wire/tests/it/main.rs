@@ -3,7 +3,9 @@
 //! Programs of their own: `gate` and `multiplexed`, which measure instants, and `conservation`,
 //! whose load would disturb those of others.
 
+mod aside;
 mod backends;
+mod blanks;
 mod choices;
 mod closing;
 mod common;
@@ -16,6 +18,7 @@ mod forms;
 mod goaway;
 mod kinds;
 mod lengths;
+mod pieces;
 mod transcripts;
 mod trust;
 mod vectors;
