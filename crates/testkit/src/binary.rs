@@ -39,8 +39,10 @@ impl Binary {
     /// A command that runs it in `folder`, without the user's environment. Help is 100 columns wide,
     /// whatever the terminal is.
     pub fn command(self, folder: &Path) -> Command {
-        let mut command = Command::new(self.path);
+        // A shell without a terminal starts jobs in the background with these ignored, and the program keeps that.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=INT,TERM", self.path])
             .current_dir(folder)
             .env_remove("OPENAI_API_KEY")
             .env("HF_HUB_OFFLINE", "1")

@@ -43,7 +43,9 @@ pub const MEASURED: &[Redaction] = &[
 /// text; streams that stay empty are left out.
 pub fn transcript(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
-    let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+    // The first two are those of `env`.
+    let arguments = command.get_args().skip(2);
+    let arguments: Vec<_> = arguments.map(OsStr::to_string_lossy).collect();
     transcript_of(&arguments, &output)
 }
 
