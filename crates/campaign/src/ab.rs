@@ -1,7 +1,7 @@
 //! An experiment with two servers: pairs of runs with the same workload, in the order A B B A.
 //!
-//! The order cancels a drift of the machine that is linear in time: within each four runs, both sides are measured at
-//! the same mean time. Each pair has prompts of its own, so that no cache of an earlier pair helps.
+//! The order cancels a drift of the machine that is linear in time if the number of pairs is even: within each four runs,
+//! both sides are measured at the same mean time. Each pair has prompts of its own, so that no cache of an earlier pair helps.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::flags;
 use crate::options::RESERVED_FLAGS;
 use crate::serve::words;
 use crate::stop_rules::StopRules;
-use crate::target::server_url;
+use crate::target::{same_address, server_url};
 use crate::work::{OurRun, RunFolder, RunOutput, Work};
 
 /// Flags that the experiment sets for each run.
@@ -78,15 +78,11 @@ pub fn ab_campaign(options: &AbOptions) -> Result<Campaign, CampaignError> {
             "--{flag} after -- contradicts what ab sets for each run: remove it (ab has --a, --b, --seed and --output-dir)"
         )));
     }
-    let mut servers = Vec::new();
-    let sides = [
-        Side::of("a", &options.a, &mut servers)?,
-        Side::of("b", &options.b, &mut servers)?,
-    ];
+    let sides = [Side::of("a", &options.a)?, Side::of("b", &options.b)?];
     let mut notes = Vec::new();
     // One server that gets the same prompts twice answers the second time from its cache.
     let apart =
-        options.a == options.b && !options.reset_caches && matches!(options.a, AbSide::Url(_));
+        sides[0].command.is_none() && sides[0].same_server(&sides[1]) && !options.reset_caches;
     if apart {
         notes.push(
             "both sides are the same server, so each run has prompts of its own; with --reset-caches, the runs of a pair \
@@ -94,12 +90,13 @@ pub fn ab_campaign(options: &AbOptions) -> Result<Campaign, CampaignError> {
                 .to_owned(),
         );
     }
+    let mut servers = Vec::new();
     let mut cells = Vec::new();
     for pair in 0..options.pairs {
         let order: [usize; 2] = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         for index in order {
             let step = if apart { 2 * pair + index } else { pair };
-            cells.push(sides[index].cell(options, pair, options.seed + step as u64));
+            cells.push(sides[index].cell(options, pair, options.seed + step as u64, &mut servers));
         }
     }
     let campaign = Campaign {
@@ -121,41 +118,49 @@ pub fn ab_campaign(options: &AbOptions) -> Result<Campaign, CampaignError> {
 struct Side {
     name: &'static str,
     url: String,
-    server: Option<usize>,
+    /// Starts its server.
+    command: Option<Vec<String>>,
 }
 
 impl Side {
-    fn of(
-        name: &'static str,
-        side: &AbSide,
-        servers: &mut Vec<ServerSpec>,
-    ) -> Result<Self, CampaignError> {
-        match side {
-            AbSide::Url(url) => Ok(Self {
-                name,
-                url: url.trim_end_matches('/').to_owned(),
-                server: None,
-            }),
+    fn of(name: &'static str, side: &AbSide) -> Result<Self, CampaignError> {
+        let (url, command) = match side {
+            AbSide::Url(url) => (url.clone(), None),
             AbSide::Command { command, url } => {
                 let command = words(&format!("--{name}-cmd"), command)?;
                 register_arguments(&command);
-                let url = url.clone().unwrap_or_else(|| server_url(&command, &[]));
-                let url = url.trim_end_matches('/').to_owned();
-                servers.push(ServerSpec {
-                    name: name.to_owned(),
-                    command,
-                    url: url.clone(),
-                });
-                Ok(Self {
-                    name,
-                    url,
-                    server: Some(servers.len() - 1),
-                })
+                let listens_at = url.clone().unwrap_or_else(|| server_url(&command, &[]));
+                (listens_at, Some(command))
             }
-        }
+        };
+        Ok(Self {
+            name,
+            url: url.trim_end_matches('/').to_owned(),
+            command,
+        })
     }
 
-    fn cell(&self, options: &AbOptions, pair: usize, seed: u64) -> Cell {
+    fn same_server(&self, other: &Self) -> bool {
+        self.command == other.command && same_address(&self.url, &other.url)
+    }
+
+    /// A run of the side. A server that is started is started anew for each run: runs of one start share what that start
+    /// was like, and would look more alike than they are.
+    fn cell(
+        &self,
+        options: &AbOptions,
+        pair: usize,
+        seed: u64,
+        servers: &mut Vec<ServerSpec>,
+    ) -> Cell {
+        let server = self.command.as_ref().map(|command| {
+            servers.push(ServerSpec {
+                name: format!("{}{:03}", self.name, pair + 1),
+                command: command.clone(),
+                url: self.url.clone(),
+            });
+            servers.len() - 1
+        });
         let mut settings = Settings::new();
         settings.insert("base-url".to_owned(), self.url.as_str().into());
         settings.insert("seed".to_owned(), seed.into());
@@ -176,21 +181,24 @@ impl Side {
             run: number,
             work: Work::Ours(Box::new(run)),
             result,
-            server: self.server,
-            served_at: self.server.map(|_| self.url.clone()),
+            server,
+            served_at: server.map(|_| self.url.clone()),
             warmup,
             annotations: IndexMap::new(),
         }
     }
 }
 
-/// The numbers of pairs at which an experiment of at most `max` pairs is looked at: four looks, the first after 4 pairs
-/// or, in shorter ones, the smallest number that says anything.
+/// The numbers of pairs at which an experiment of at most `max` pairs is looked at: up to four looks, the first after 4
+/// pairs, all but the last at even numbers, at which a linear drift cancels.
 pub fn planned_looks(max: usize) -> Vec<usize> {
     const LOOKS: usize = 4;
-    let first = 4.min(max).max(2);
-    let mut looks: Vec<usize> = (0..LOOKS)
-        .map(|look| first + (max.max(first) - first) * look / (LOOKS - 1))
+    let first = max.min(4);
+    let mut looks: Vec<usize> = (0..LOOKS - 1)
+        .map(|look| first + (max - first) * look / (LOOKS - 1))
+        .map(|look| look - look % 2)
+        .chain([max])
+        .filter(|look| *look >= first)
         .collect();
     looks.dedup();
     looks
@@ -255,7 +263,7 @@ mod tests {
             ["7", "7", "8", "8"]
         );
         assert_eq!(
-            seeds(&options(2, "http://x", "http://x")),
+            seeds(&options(2, "http://x", "http://x/")),
             ["7", "8", "10", "9"]
         );
     }
@@ -276,7 +284,8 @@ mod tests {
     #[test]
     fn looks_are_planned_up_to_the_last_pair() {
         assert_eq!(planned_looks(10), [4, 6, 8, 10]);
-        assert_eq!(planned_looks(8), [4, 5, 6, 8]);
+        assert_eq!(planned_looks(8), [4, 6, 8]);
+        assert_eq!(planned_looks(1), [1]);
         assert_eq!(planned_looks(3), [3]);
     }
 }

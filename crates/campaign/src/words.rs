@@ -62,7 +62,8 @@ fn summary(campaign: &Campaign, left: usize, is_done: &dyn Fn(usize) -> bool) ->
     let requests: f64 = requests
         .map(|index| campaign.cells[index].load().num_prompts)
         .sum();
-    let _ = write!(text, ", {requests:.0} requests in all");
+    // The sum of nothing is −0.
+    let _ = write!(text, ", {:.0} requests in all", requests.abs());
     match campaign.servers.len() {
         0 => {}
         1 => text.push_str(", 1 server to start"),
