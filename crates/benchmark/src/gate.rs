@@ -105,15 +105,17 @@ impl Question {
     /// failure when it cannot be written.
     pub fn judge(&self, groups: &Groups) -> Result<Gate, Error> {
         let values = groups.values(&self.asked).or_usage()?;
-        let runs = groups.replicates();
         let Some(path) = &self.decisions else {
-            return Ok(gate(&values, groups.design, &Looks::single(runs)));
+            return Ok(
+                gate(&values, groups.design, &Looks::single(groups.replicates()))
+                    .unless_more_fail(groups),
+            );
         };
         let earlier = path.exists().then(|| read_decisions(path)).transpose()?;
         let looks =
-            DecisionFile::looks(earlier.as_ref(), &self.asked, self.max_runs, runs).or_usage()?;
-        let found = gate(&values, groups.design, &looks);
-        let file = DecisionFile::after(&looks, earlier, &self.asked, found.decision);
+            DecisionFile::looks(earlier.as_ref(), &self.asked, self.max_runs, groups).or_usage()?;
+        let found = gate(&values, groups.design, &looks).unless_more_fail(groups);
+        let file = DecisionFile::after(&looks, earlier, &self.asked, groups, found.decision);
         write_in_folder(path, &serde_json::to_vec_pretty(&file).or_failure()?).or_failure()?;
         Ok(found)
     }

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Design, NoEffect};
-use crate::judge::{CONFIDENCE, Decision, Judgement, PASS, Tested, Values, WORSE};
+use crate::groups::Groups;
+use crate::judge::{
+    CONFIDENCE, Decision, EACH_SIDE, Judgement, PASS, POWER, Tested, Values, WORSE,
+};
 use crate::looks::Looks;
 
 /// What a gate says of all its metrics together.
@@ -16,6 +19,19 @@ pub enum Outcome {
     Worse,
     /// Neither is shown.
     CannotTell,
+}
+
+impl Gate {
+    /// Withholds a "pass" where the candidate fails more requests than the baseline: its latencies are then those of
+    /// the requests that survived.
+    #[must_use]
+    pub fn unless_more_fail(mut self, groups: &Groups) -> Self {
+        if self.decision == Outcome::Pass && groups.failures.candidate_fails_more() {
+            self.decision = Outcome::CannotTell;
+            self.pairs_needed = None;
+        }
+        self
+    }
 }
 
 /// What a gate found.
@@ -40,18 +56,18 @@ pub fn gate(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
         .map(|values| Tested::of(values, design))
         .collect();
     let (worse_level, pass_level) = (looks.level(WORSE), looks.level(PASS));
+    let later = Later::of(looks, WORSE / metrics.len().max(1) as f64, PASS);
     let p_values: Vec<f64> = tested
         .iter()
         .map(|one| one.as_ref().map_or(1.0, Tested::p_worse))
         .collect();
     let rejected = holm(&p_values, worse_level);
-    let single = worse_level / metrics.len().max(1) as f64;
     let judgements: Vec<Judgement> = tested
         .iter()
         .zip(metrics)
         .zip(&rejected)
         .map(|((tested, values), &is_worse)| match tested {
-            Ok(tested) => gate_one(tested, is_worse, single, pass_level),
+            Ok(tested) => gate_one(tested, is_worse, pass_level, &later),
             Err(why) => values.without_interval(*why),
         })
         .collect();
@@ -73,24 +89,48 @@ pub fn contrast(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
         .map(|one| one.as_ref().map_or(1.0, Tested::p_differs))
         .collect();
     let rejected = holm(&p_values, level);
-    let single = level / metrics.len().max(1) as f64 / 2.0;
+    let later = Later::of(looks, PASS / metrics.len().max(1) as f64 / 2.0, PASS);
     let judgements: Vec<Judgement> = tested
         .iter()
         .zip(metrics)
         .zip(&rejected)
         .map(|((tested, values), &differs)| match tested {
-            Ok(tested) => contrast_one(tested, differs, single, level),
+            Ok(tested) => contrast_one(tested, differs, level, &later),
             Err(why) => values.without_interval(*why),
         })
         .collect();
     conclude(judgements)
 }
 
+/// What is left for later looks, by which runs that are still needed and the detectable change are computed.
+struct Later<'a> {
+    looks: &'a Looks,
+    /// Error probability of "worse" of one metric.
+    worse: f64,
+    /// Error probability of "pass", or of "equivalent".
+    pass: f64,
+}
+
+impl<'a> Later<'a> {
+    fn of(looks: &'a Looks, worse: f64, pass: f64) -> Self {
+        Self {
+            looks,
+            worse: looks.remaining(worse),
+            pass: looks.remaining(pass),
+        }
+    }
+
+    /// `needed`, if it is within the plan.
+    fn within(&self, needed: Option<usize>) -> Option<usize> {
+        needed.filter(|more| self.looks.allows(*more))
+    }
+}
+
 fn contrast_one(
     tested: &Tested<'_>,
     differs: bool,
-    level: f64,
     equivalence_level: f64,
+    later: &Later<'_>,
 ) -> Judgement {
     let decision = if tested.p_pass().max(tested.p_no_gain()) < equivalence_level {
         Decision::Equivalent
@@ -103,13 +143,14 @@ fn contrast_one(
     };
     let needed = match decision {
         Decision::CannotTell => {
-            let within = tested.more(tested.margin - tested.harm.abs(), equivalence_level);
-            let apart = tested.more(tested.harm.abs(), level);
-            within.into_iter().chain(apart).min()
+            let room = tested.margin - tested.harm.abs();
+            let within = tested.more(room, later.pass, EACH_SIDE);
+            let apart = tested.more(tested.harm.abs(), later.worse, POWER);
+            later.within(within.into_iter().chain(apart).min())
         }
         _ => Some(0),
     };
-    tested.judgement(decision, tested.detectable(0.0, level), needed)
+    tested.judgement(decision, tested.detectable(0.0, later.worse), needed)
 }
 
 /// What the metrics say together.
@@ -136,7 +177,7 @@ fn conclude(metrics: Vec<Judgement>) -> Gate {
     }
 }
 
-fn gate_one(tested: &Tested<'_>, is_worse: bool, worse_level: f64, pass_level: f64) -> Judgement {
+fn gate_one(tested: &Tested<'_>, is_worse: bool, pass_level: f64, later: &Later<'_>) -> Judgement {
     let half = tested.effect.interval(CONFIDENCE).high - tested.effect.log_ratio;
     let decision = if is_worse {
         Decision::Worse
@@ -151,13 +192,15 @@ fn gate_one(tested: &Tested<'_>, is_worse: bool, worse_level: f64, pass_level: f
     };
     let distance = tested.harm - tested.margin;
     let needed = match decision {
-        Decision::CannotTell if distance < 0.0 => tested.more(-distance, pass_level),
-        Decision::CannotTell => tested.more(distance, worse_level),
+        Decision::CannotTell if distance < 0.0 => {
+            later.within(tested.more(-distance, later.pass, POWER))
+        }
+        Decision::CannotTell => later.within(tested.more(distance, later.worse, POWER)),
         _ => Some(0),
     };
     tested.judgement(
         decision,
-        tested.detectable(tested.margin, worse_level),
+        tested.detectable(tested.margin, later.worse),
         needed,
     )
 }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::Outcome;
-use crate::groups::Asked;
+use crate::groups::{Asked, Groups, Member};
 use crate::looks::Looks;
 use crate::metric::Direction;
 
@@ -39,6 +39,10 @@ pub struct DecisionFile {
 pub struct Look {
     /// Runs on each side, or pairs.
     pub runs: usize,
+    /// Names of the baseline's runs.
+    pub baseline: Vec<String>,
+    /// Names of the candidate's runs.
+    pub candidate: Vec<String>,
     /// What it said.
     pub decision: Outcome,
 }
@@ -95,15 +99,14 @@ pub enum GateError {
         /// The plan.
         planned: usize,
     },
-    /// Runs were removed.
+    /// Other runs.
     #[error(
-        "{runs} runs on each side, but the look before had {before}: expected the same runs and more"
+        "the runs are not those of the earlier look and more on both sides: expected {expected} and others; use another \
+         decision file for other runs"
     )]
-    FewerRuns {
-        /// The runs.
-        runs: usize,
-        /// Those of the look before.
-        before: usize,
+    OtherRuns {
+        /// Runs of the earlier look.
+        expected: String,
     },
 }
 
@@ -148,8 +151,8 @@ impl Asked {
 }
 
 impl DecisionFile {
-    /// The looks with one more at `runs`: of the experiment in `earlier`, or of a new one that ends at `max_runs`. A
-    /// look at the same number of runs as before is the same look.
+    /// The looks with one more at the runs of `groups`: of the experiment in `earlier`, or of a new one that ends at
+    /// `max_runs`. A look at the same runs as before is the same look.
     ///
     /// # Errors
     ///
@@ -158,8 +161,9 @@ impl DecisionFile {
         earlier: Option<&Self>,
         asked: &[Asked],
         max_runs: Option<usize>,
-        runs: usize,
+        groups: &Groups,
     ) -> Result<Looks, GateError> {
+        let runs = groups.replicates();
         let Some(earlier) = earlier else {
             let planned = max_runs.ok_or(GateError::NoPlan)?;
             return check_plan(planned, runs, Vec::new());
@@ -169,10 +173,8 @@ impl DecisionFile {
                 .iter()
                 .all(|one| earlier.max_regression.get(&one.metric) == Some(&one.margin_percent));
         if !same {
-            let named = earlier
-                .max_regression
-                .iter()
-                .map(|(metric, percent)| format!("{metric}={percent}"));
+            let named = earlier.max_regression.iter();
+            let named = named.map(|(metric, percent)| format!("{metric}={percent}"));
             return Err(GateError::OtherQuestion {
                 expected: named.collect::<Vec<_>>().join(" "),
             });
@@ -183,17 +185,37 @@ impl DecisionFile {
                 asked,
             });
         }
-        let taken = earlier
-            .looks
-            .iter()
-            .map(|look| look.runs)
-            .filter(|taken| *taken != runs)
-            .collect();
+        let mut taken: Vec<usize> = earlier.looks.iter().map(|look| look.runs).collect();
+        if let Some(last) = earlier.looks.last() {
+            let (baseline, candidate) = (names(groups.baseline()), names(groups.candidate()));
+            if last.baseline == baseline && last.candidate == candidate {
+                taken.pop();
+            } else if runs <= last.runs
+                || !contains(&baseline, &last.baseline)
+                || !contains(&candidate, &last.candidate)
+            {
+                let expected: Vec<&str> = last
+                    .baseline
+                    .iter()
+                    .chain(&last.candidate)
+                    .map(String::as_str)
+                    .collect();
+                return Err(GateError::OtherRuns {
+                    expected: expected.join(", "),
+                });
+            }
+        }
         check_plan(earlier.max_runs, runs, taken)
     }
 
     /// The file after the present look.
-    pub fn after(looks: &Looks, earlier: Option<Self>, asked: &[Asked], decision: Outcome) -> Self {
+    pub fn after(
+        looks: &Looks,
+        earlier: Option<Self>,
+        asked: &[Asked],
+        groups: &Groups,
+        decision: Outcome,
+    ) -> Self {
         let mut file = earlier.unwrap_or_else(|| Self {
             format_version: 1,
             max_runs: looks.planned,
@@ -203,19 +225,28 @@ impl DecisionFile {
                 .collect(),
             looks: Vec::new(),
         });
-        let runs = looks.taken.last().copied().unwrap_or_default();
-        file.looks.retain(|look| look.runs != runs);
-        file.looks.push(Look { runs, decision });
+        file.looks.truncate(looks.taken.len().saturating_sub(1));
+        file.looks.push(Look {
+            runs: groups.replicates(),
+            baseline: names(groups.baseline()),
+            candidate: names(groups.candidate()),
+            decision,
+        });
         file
     }
+}
+
+fn names(members: &[Member]) -> Vec<String> {
+    members.iter().map(|member| member.name.clone()).collect()
+}
+
+fn contains(all: &[String], some: &[String]) -> bool {
+    some.iter().all(|one| all.contains(one))
 }
 
 fn check_plan(planned: usize, runs: usize, mut taken: Vec<usize>) -> Result<Looks, GateError> {
     if runs > planned {
         return Err(GateError::BeyondPlan { runs, planned });
-    }
-    if let Some(&before) = taken.last().filter(|before| **before > runs) {
-        return Err(GateError::FewerRuns { runs, before });
     }
     taken.push(runs);
     Ok(Looks { planned, taken })
@@ -224,6 +255,7 @@ fn check_plan(planned: usize, runs: usize, mut taken: Vec<usize>) -> Result<Look
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effect::Design;
 
     fn asked() -> Vec<Asked> {
         vec![Asked::parse("p99_ttft_ms=5").unwrap()]
@@ -248,38 +280,57 @@ mod tests {
         }
     }
 
+    fn groups(runs: std::ops::Range<usize>) -> Groups {
+        let side = |name: &str| {
+            let member = |index: usize| Member {
+                name: format!("{name}/{index}"),
+                row: [("completed".to_owned(), 1.into())].into_iter().collect(),
+            };
+            runs.clone().map(member).collect()
+        };
+        Groups::new(side("a"), side("b"), Design::Groups, &[]).unwrap()
+    }
+
     #[test]
     fn an_experiment_keeps_its_question_its_plan_and_its_runs() {
         assert_eq!(
-            DecisionFile::looks(None, &asked(), None, 4),
+            DecisionFile::looks(None, &asked(), None, &groups(0..4)),
             Err(GateError::NoPlan)
         );
-        let first = DecisionFile::looks(None, &asked(), Some(10), 4).unwrap();
-        let file = DecisionFile::after(&first, None, &asked(), Outcome::CannotTell);
-        let next = |asked: &[Asked], max: Option<usize>, runs: usize| {
-            DecisionFile::looks(Some(&file), asked, max, runs)
+        let first = DecisionFile::looks(None, &asked(), Some(10), &groups(0..4)).unwrap();
+        let file = DecisionFile::after(&first, None, &asked(), &groups(0..4), Outcome::CannotTell);
+        let next = |asked: &[Asked], max: Option<usize>, runs: std::ops::Range<usize>| {
+            DecisionFile::looks(Some(&file), asked, max, &groups(runs))
         };
-        assert_eq!(next(&asked(), None, 7).unwrap().taken, [4, 7]);
+        assert_eq!(next(&asked(), None, 0..7).unwrap().taken, [4, 7]);
         assert_eq!(
-            next(&asked(), Some(10), 4).unwrap().taken,
+            next(&asked(), Some(10), 0..4).unwrap().taken,
             [4],
             "the same look again"
         );
         assert!(matches!(
-            next(&asked(), Some(12), 7),
+            next(&asked(), Some(12), 0..7),
             Err(GateError::OtherPlan { .. })
         ));
         assert!(matches!(
-            next(&asked(), None, 11),
+            next(&asked(), None, 0..11),
             Err(GateError::BeyondPlan { .. })
         ));
         assert!(matches!(
-            next(&asked(), None, 3),
-            Err(GateError::FewerRuns { .. })
+            next(&asked(), None, 0..3),
+            Err(GateError::OtherRuns { .. })
+        ));
+        assert!(matches!(
+            next(&asked(), None, 1..5),
+            Err(GateError::OtherRuns { .. })
+        ));
+        assert!(matches!(
+            next(&asked(), None, 1..9),
+            Err(GateError::OtherRuns { .. })
         ));
         let other = [Asked::parse("p99_ttft_ms=6").unwrap()];
         assert!(matches!(
-            next(&other, None, 7),
+            next(&other, None, 0..7),
             Err(GateError::OtherQuestion { .. })
         ));
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::effect::Design;
 use crate::judge::Values;
 use crate::metric::{Direction, Row, number};
-use crate::recipe::{Difference, Recipe};
+use crate::recipe::{Difference, Recipe, is_below};
 
 /// A run in a group.
 #[derive(Clone, Debug)]
@@ -46,10 +46,53 @@ pub struct Groups {
     pub design: Design,
     /// Runs that are not data.
     pub left_out: Vec<LeftOut>,
+    /// Requests that failed.
+    pub failures: Failures,
     /// True where some file does not hold all settings, so that not all could be compared.
     pub settings_unknown: bool,
     /// Settings that differ although they should not, which the user allowed.
     pub allowed: Vec<String>,
+}
+
+/// Requests that failed, as a fraction of those that ended, over all runs of a side; runs without an answer count as
+/// failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Failures {
+    /// Of the baseline.
+    pub baseline: f64,
+    /// Of the candidate.
+    pub candidate: f64,
+}
+
+/// By how much more of its requests a candidate may fail before its latencies are taken to be those of survivors: a
+/// percentile of 1 % of the requests moves with that many.
+const MORE_FAILURES: f64 = 0.01;
+
+impl Failures {
+    /// True where the candidate fails more requests than the baseline, by a percentage point or more.
+    pub fn candidate_fails_more(&self) -> bool {
+        self.candidate - self.baseline >= MORE_FAILURES
+    }
+
+    fn of(baseline: &[Member], candidate: &[Member]) -> Self {
+        let fraction = |members: &[Member]| {
+            let (mut failed, mut all) = (0.0, 0.0);
+            for member in members {
+                let completed = number(&member.row, "completed");
+                let lost = number(&member.row, "failed")
+                    .or_else(|| Some((number(&member.row, "num_prompts")? - completed?).max(0.0)));
+                if let (Some(completed), Some(lost)) = (completed, lost) {
+                    failed += lost;
+                    all += completed + lost;
+                }
+            }
+            if all > 0.0 { failed / all } else { 0.0 }
+        };
+        Self {
+            baseline: fraction(baseline),
+            candidate: fraction(candidate),
+        }
+    }
 }
 
 /// The groups did not measure the same.
@@ -95,6 +138,14 @@ pub enum DecideError {
         metric: String,
         /// What to do.
         hint: String,
+    },
+    /// A latency of 0, which tools write where there was no sample.
+    #[error("{run}: {metric} is 0, which means that it was not measured")]
+    NotMeasured {
+        /// The run.
+        run: String,
+        /// The metric.
+        metric: String,
     },
     /// Neither direction of a number is an improvement.
     #[error(
@@ -146,6 +197,7 @@ impl Groups {
         {
             return Err(DecideError::InBoth(both.name.clone()));
         }
+        let failures = Failures::of(&baseline, &candidate);
         let mut left_out = Vec::new();
         let (baseline, candidate) = match design {
             Design::Paired => whole_pairs(baseline, candidate, &mut left_out)?,
@@ -158,6 +210,7 @@ impl Groups {
             candidate,
             design,
             left_out,
+            failures,
             settings_unknown: false,
             allowed: Vec::new(),
         };
@@ -182,13 +235,7 @@ impl Groups {
                 });
             }
         }
-        let is_allowed = |field: &str| {
-            may_differ.iter().any(|name| {
-                field
-                    .strip_prefix(name.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
-        };
+        let is_allowed = |field: &str| may_differ.iter().any(|name| is_below(field, name));
         let (allowed, refused): (Vec<Difference>, Vec<Difference>) =
             found.into_values().partition(|one| is_allowed(&one.field));
         self.settings_unknown = unknown;
@@ -200,6 +247,14 @@ impl Groups {
                 reasons: refused,
             }))
         }
+    }
+
+    /// The names that no run has as a setting, as after a typing error.
+    pub fn unknown_settings(&self, names: &[String]) -> Vec<String> {
+        let everyone = self.baseline.iter().chain(&self.candidate);
+        let recipes: Vec<Recipe> = everyone.map(|member| Recipe::of(&member.row)).collect();
+        let is_unknown = |name: &&String| !recipes.iter().any(|recipe| recipe.has(name));
+        names.iter().filter(is_unknown).cloned().collect()
     }
 
     /// The runs of the baseline that are data.
@@ -274,14 +329,19 @@ impl Groups {
         );
         let everyone = || self.baseline.iter().chain(&self.candidate);
         names.retain(|key| {
-            key != "failed"
-                && Direction::of(key).is_some()
+            Direction::of(key).is_some()
                 && everyone().all(|member| measured(&member.row, key).is_some())
         });
         names
     }
 
     fn missing(&self, member: &Member, key: &str) -> DecideError {
+        if number(&member.row, key).is_some() {
+            return DecideError::NotMeasured {
+                run: member.name.clone(),
+                metric: key.to_owned(),
+            };
+        }
         let near = self.metrics().into_iter().filter(|name| {
             let stem = |name: &str| name.split_once('_').map(|(_, rest)| rest.to_owned());
             stem(name) == stem(key)
@@ -306,8 +366,7 @@ impl Groups {
 /// A number that was measured: vLLM writes 0 for a latency without samples.
 fn measured(row: &Row, key: &str) -> Option<f64> {
     let value = number(row, key)?;
-    let is_unmeasured =
-        value == 0.0 && Direction::of(key) == Some(Direction::Lower) && key != "failed";
+    let is_unmeasured = value == 0.0 && Direction::of(key) == Some(Direction::Lower);
     (!is_unmeasured).then_some(value)
 }
 

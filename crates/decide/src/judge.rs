@@ -10,6 +10,8 @@ use crate::power::{needed_measured_errors, power, t_above, t_quantile};
 pub const CONFIDENCE: f64 = 0.95;
 /// The probability with which the detectable change is found.
 pub const POWER: f64 = 0.8;
+/// The same for each of the two sides of an equivalence, so that both are found with [`POWER`].
+pub(crate) const EACH_SIDE: f64 = 0.9;
 /// Error probability of "worse": that of one end of the interval that is shown.
 pub(crate) const WORSE: f64 = (1.0 - CONFIDENCE) / 2.0;
 /// Error probability of "pass", of each metric.
@@ -143,13 +145,13 @@ impl<'a> Tested<'a> {
         Some(self.values.direction.margin_percent(log)).filter(|percent| percent.is_finite())
     }
 
-    /// How many more replicates a test at this level needs to find `distance`.
-    pub(crate) fn more(&self, distance: f64, level: f64) -> Option<usize> {
+    /// How many more replicates a test at this level needs to find `distance` with this probability.
+    pub(crate) fn more(&self, distance: f64, level: f64, wanted: f64) -> Option<usize> {
         let have = self.effect.replicates;
         let enough = |replicates: usize| {
             let then = self.effect.with_replicates(replicates);
             let critical = t_quantile(1.0 - level, then.freedom);
-            power(critical, distance / then.standard_error, then.freedom) >= POWER
+            power(critical, distance / then.standard_error, then.freedom) >= wanted
         };
         if distance <= 0.0 || !enough(MOST_PAIRS) {
             return None;
@@ -255,8 +257,8 @@ fn compare_one(tested: &Tested<'_>) -> Judgement {
     let needed = match decision {
         // Whichever needs fewer: a difference from 0, or equivalence within the margin.
         Decision::CannotTell => {
-            let within = tested.more(margin - harm.abs(), WORSE);
-            let apart = tested.more(harm.abs(), WORSE);
+            let within = tested.more(margin - harm.abs(), WORSE, EACH_SIDE);
+            let apart = tested.more(harm.abs(), WORSE, POWER);
             within.into_iter().chain(apart).min()
         }
         _ => Some(0),

@@ -22,7 +22,7 @@ pub use effect::{Design, Effect, Interval, NoEffect};
 pub use foresight::{Foresight, foresee};
 pub use gate::{Gate, Outcome, contrast, gate};
 pub use gate_file::{DecisionFile, GateError, GateFile, Look};
-pub use groups::{Asked, DecideError, Groups, LeftOut, Member, NotComparable};
+pub use groups::{Asked, DecideError, Failures, Groups, LeftOut, Member, NotComparable};
 pub use judge::{CONFIDENCE, Decision, Judgement, POWER, Values, compare};
 pub use looks::Looks;
 pub use metric::{Direction, Row, number, unit};

@@ -28,6 +28,22 @@ impl Looks {
         }
     }
 
+    /// What of an error probability `alpha` is left for a later look, or for the present one if it is the last.
+    pub(crate) fn remaining(&self, alpha: f64) -> f64 {
+        match self.taken.last() {
+            Some(&present) if present < self.planned => {
+                alpha - spent(alpha, present as f64 / self.planned as f64)
+            }
+            _ => self.level(alpha),
+        }
+    }
+
+    /// True where this many more pairs are within the plan. A single look has none.
+    pub(crate) fn allows(&self, more: usize) -> bool {
+        let present = self.taken.last().copied().unwrap_or_default();
+        present >= self.planned || present + more <= self.planned
+    }
+
     /// The fraction of an error probability `alpha` that the present look may spend, times `alpha`.
     pub(crate) fn level(&self, alpha: f64) -> f64 {
         let spent = |pairs: usize| {

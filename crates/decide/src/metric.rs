@@ -23,7 +23,7 @@ impl Direction {
             None
         } else if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
             Some(Self::Higher)
-        } else if key.ends_with("_ms") || key.contains("_ms.") || key == "failed" {
+        } else if key.ends_with("_ms") || key.contains("_ms.") {
             Some(Self::Lower)
         } else {
             None

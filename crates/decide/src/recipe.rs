@@ -23,6 +23,10 @@ const KEYS: [(&str, &[&str]); 7] = [
     ("tokenizer", &["tokenizer_id"]),
 ];
 
+/// The key of the cap, and what it is called where there is none.
+const CAP: &str = "max_concurrency";
+const NO_CAP: &str = "none";
+
 /// Means per request, under the name that messages use: the total, divided by the completed requests.
 const LENGTHS: [(&str, &str); 2] = [
     ("input_tokens_per_request", "total_input_tokens"),
@@ -67,6 +71,9 @@ impl Recipe {
                 .find_map(|key| row.get(*key).filter(|value| !value.is_null()));
             if let Some(value) = value {
                 settings.insert(name.to_owned(), plain(value));
+            } else if name == CAP && row.contains_key(CAP) {
+                // vLLM writes null where there is no cap.
+                settings.insert(name.to_owned(), NO_CAP.into());
             }
         }
         let ours = row.get("inferometer").filter(|ours| ours.is_object());
@@ -100,6 +107,11 @@ impl Recipe {
         self.complete
     }
 
+    /// True for the name of a setting or a length that the run has, or the beginning of one.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.lengths.contains_key(name) || self.settings.keys().any(|path| is_below(path, name))
+    }
+
     /// The settings that both have and that differ, each with both values.
     pub(crate) fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
         let mut found: Vec<(String, String, String)> = Vec::new();
@@ -123,6 +135,12 @@ impl Recipe {
         }
         found
     }
+}
+
+/// True for a setting that `name` stands for: itself, or all below it.
+pub(crate) fn is_below(path: &str, name: &str) -> bool {
+    path.strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// A value as all files write it: tables keep numbers as text, Python writes infinity as a text, and `8` and
@@ -202,6 +220,13 @@ mod tests {
         assert_eq!(fields(&one, &two), ["input_tokens_per_request"]);
         let other = json!({"model_id": "n", "max_concurrency": 16});
         assert_eq!(fields(&one, &other), ["max_concurrency", "model"]);
+        let without_a_cap = json!({"model_id": "m", "max_concurrency": null});
+        assert_eq!(fields(&one, &without_a_cap), ["max_concurrency"]);
+        assert_eq!(
+            fields(&without_a_cap, &json!({"model_id": "m"})),
+            [""; 0],
+            "unknown"
+        );
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::chart::escape;
 use crate::document::Document;
 use crate::format::significant;
 
+/// Pairs that are listed by name.
+const PAIRS: usize = 12;
+
 /// What was asked about the groups, with what all metrics together say.
 #[derive(Clone, Copy, Debug)]
 pub enum Question<'a> {
@@ -91,6 +94,7 @@ impl DecisionReport<'_> {
             "baseline": {"runs": names(self.groups.baseline())},
             "candidate": {"runs": names(self.groups.candidate())},
             "left_out": self.groups.left_out,
+            "failed_fraction": self.groups.failures,
             "settings_known": !self.groups.settings_unknown,
             "allowed_differences": self.groups.allowed,
             "metrics": self.metrics,
@@ -142,20 +146,25 @@ impl DecisionReport<'_> {
 
     /// As workflow commands of GitHub Actions, a line for each metric that is worse or undecided.
     pub fn to_annotations(&self) -> String {
-        self.metrics
-            .iter()
-            .filter_map(|metric| {
-                let kind = match metric.decision {
-                    Decision::Worse => "error",
-                    Decision::CannotTell => "warning",
-                    Decision::Better | Decision::Equivalent => return None,
-                };
-                let text = sentence(metric, self.question, Lang::En);
-                // GitHub reads % as the start of an escape.
-                let text = visible(&text).replace('%', "%25");
-                Some(format!("::{kind} title=inferometer gate::{text}\n"))
-            })
-            .collect()
+        let warning = |text: &str| {
+            format!(
+                "::warning title=inferometer gate::{}\n",
+                visible(text).replace('%', "%25")
+            )
+        };
+        let failures = self.failures_sentence().map(|text| warning(&text));
+        let of_metrics = self.metrics.iter().filter_map(|metric| {
+            let kind = match metric.decision {
+                Decision::Worse => "error",
+                Decision::CannotTell => "warning",
+                Decision::Better | Decision::Equivalent => return None,
+            };
+            let text = sentence(metric, self.question, Lang::En);
+            // GitHub reads % as the start of an escape.
+            let text = visible(&text).replace('%', "%25");
+            Some(format!("::{kind} title=inferometer gate::{text}\n"))
+        });
+        failures.into_iter().chain(of_metrics).collect()
     }
 
     fn document(&self) -> Document {
@@ -249,7 +258,19 @@ impl DecisionReport<'_> {
             Lang::En => format!("Left out: {} ({})", one.name, one.reason),
             Lang::Zh => format!("未计入：{}（{}）", one.name, one.reason),
         };
+        if let Design::Paired = self.groups.design {
+            let pairs = self.groups.baseline().iter().zip(self.groups.candidate());
+            doc.list(
+                pairs
+                    .take(PAIRS)
+                    .map(|(a, b)| format!("{} + {}", a.name, b.name))
+                    .collect(),
+            );
+        }
         doc.list(self.groups.left_out.iter().map(left_out).collect());
+        if let Some(sentence) = self.failures_sentence() {
+            doc.text(sentence);
+        }
         if self.groups.settings_unknown {
             doc.text(lang.pick(
                 "Some of these files do not hold all settings (sampling, dataset, ignore_eos, endpoint and others): \
@@ -268,6 +289,22 @@ impl DecisionReport<'_> {
         }
     }
 
+    /// That the candidate fails more requests, where it does.
+    fn failures_sentence(&self) -> Option<String> {
+        let failures = self.groups.failures;
+        let [baseline, candidate] =
+            [failures.baseline, failures.candidate].map(|part| part * 100.0);
+        failures.candidate_fails_more().then(|| match self.lang {
+            Lang::En => format!(
+                "WARNING: {candidate:.1} % of the candidate's requests failed, and {baseline:.1} % of the baseline's: its \
+                 latencies are those of the requests that survived, so that it is not passed."
+            ),
+            Lang::Zh => format!(
+                "警告：候选有 {candidate:.1} % 的请求失败，基准为 {baseline:.1} %：其延迟只代表成功的请求，因此不予通过。"
+            ),
+        })
+    }
+
     fn row(&self, metric: &Judgement) -> Vec<String> {
         let interval = match (metric.low_percent, metric.high_percent) {
             (Some(low), Some(high)) => format!("{} … {} %", signed(low), signed(high)),
@@ -277,7 +314,7 @@ impl DecisionReport<'_> {
             |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1} %"));
         let needed = match (metric.decision, metric.pairs_needed) {
             (Decision::CannotTell, Some(needed)) => format!("+{needed}"),
-            (Decision::CannotTell, None) => self.lang.pick("unknown", "未知").to_owned(),
+            (Decision::CannotTell, None) => self.lang.pick("not foreseen", "无法预计").to_owned(),
             _ => "–".to_owned(),
         };
         vec![
@@ -297,20 +334,21 @@ impl DecisionReport<'_> {
         let single = self.metrics.iter().any(|one| one.low_percent.is_none());
         let rule = match self.question {
             Question::Compare => self.lang.pick(
-                "Better or worse: the interval of the change does not contain 0. Equivalent: it is within the margin. \
-                 Intervals are of one metric each: of 20 metrics that did not change, about one is called better or worse.",
-                "更好或更差：变化的区间不含 0。等效：区间在容差之内。每个区间只针对一个指标：20 个未变化的指标中，约有一个会被判为\
+                "Equivalent: the interval of the change is within the margin, whether or not it contains 0. Otherwise better \
+                 or worse: it does not contain 0. Intervals are of one metric each: of 20 metrics that did not change, about one is called better or worse.",
+                "等效：变化的区间在容差之内，无论是否含 0。否则更好或更差：区间不含 0。每个区间只针对一个指标：20 个未变化的指标中，约有一个会被判为\
                  更好或更差。",
             ),
             Question::Gate(_) => self.lang.pick(
                 "Worse: the whole interval, corrected for the number of metrics, is beyond the margin. Within the margin: \
-                 the 95 % bound of the change for the worse is.",
-                "更差：按指标数校正后的整个区间都超出容差。在容差内：劣化的 95 % 界在容差之内。",
+                 the 95 % bound of the change for the worse is; with planned looks, a stricter bound at all but the last.",
+                "更差：按指标数校正后的整个区间都超出容差。在容差内：劣化的 95 % 界在容差之内；计划多次检查时，最后一次之前用更严的界。",
             ),
             Question::Ab(_) => self.lang.pick(
-                "Better or worse: the change differs from 0, corrected for the number of metrics and of looks. Equivalent: \
-                 its 90 % interval is within the margin.",
-                "更好或更差：按指标数与检查次数校正后，变化不为 0。等效：其 90 % 置信区间在容差之内。",
+                "Equivalent: the 90 % interval of the change is within the margin (with planned looks, a wider one before the \
+                 last). Otherwise better or worse: it differs from 0, corrected for the number of metrics and of looks.",
+                "等效：变化的 90 % 置信区间在容差之内（计划多次检查时，最后一次之前用更宽的区间）。否则更好或更差：按指标数与检查\
+                 次数校正后，变化不为 0。",
             ),
         };
         let mut text = rule.to_owned();
@@ -388,14 +426,14 @@ fn verdict_sentence(gate: &Gate, question: Question<'_>, lang: Lang) -> String {
         (Outcome::Worse, Lang::Zh) => format!("更差：{}", all(Decision::Worse, Decision::Better)),
         (Outcome::CannotTell, Lang::En) => {
             let more = gate.pairs_needed.map_or_else(
-                || "how many more runs are needed is unknown".to_owned(),
+                || "how many more runs would decide is not foreseen".to_owned(),
                 |needed| format!("about {needed} more runs on each side are needed"),
             );
             format!("CANNOT TELL: {more}. {}", of(Decision::CannotTell))
         }
         (Outcome::CannotTell, Lang::Zh) => {
             let more = gate.pairs_needed.map_or_else(
-                || "还需多少次运行未知".to_owned(),
+                || "还需多少次运行无法预计".to_owned(),
                 |needed| format!("每方大约还需 {needed} 次运行"),
             );
             format!("无法判断：{more}。{}", of(Decision::CannotTell))

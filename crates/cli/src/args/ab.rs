@@ -14,19 +14,20 @@ pub(crate) struct AbArgs {
     /// URL of the candidate's server.
     #[arg(long, value_name = "URL", required_unless_present_any = ["b_cmd", "aa"])]
     pub(crate) b: Option<String>,
-    /// Command that starts the baseline's server, at --a or its own --host and --port. Servers never run together.
+    /// Command that starts the baseline's server for each run, at --a or its own --host and --port. Servers never run
+    /// together.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) a_cmd: Option<String>,
-    /// Command that starts the candidate's server.
+    /// Command that starts the candidate's server for each run.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) b_cmd: Option<String>,
     /// Measure the baseline against itself, and say what 5 and 10 pairs will be able to see.
     #[arg(long, conflicts_with_all = ["b", "b_cmd"])]
     pub(crate) aa: bool,
-    /// Pairs of runs.
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    /// Pairs of runs; with an even number, a linear drift of the machine cancels.
+    #[arg(long, default_value_t = 6, value_name = "N")]
     pub(crate) pairs: usize,
-    /// When to stop: after all pairs, or, with `decided`, at the first of four planned looks that decides.
+    /// When to stop: after all pairs, or, with `decided`, at the first of up to four planned looks that decides.
     #[arg(long, value_name = "WHEN", value_parser = ["decided"], requires = "max_pairs")]
     pub(crate) until: Option<String>,
     /// Most pairs with --until decided.

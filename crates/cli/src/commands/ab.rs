@@ -8,7 +8,7 @@ use inferometer_decide::{Design, Groups, Looks, Outcome, contrast, foresee};
 use inferometer_report::{DecisionReport, Question};
 use inferometer_results::write_in_folder;
 
-use super::groups::members;
+use super::groups::{members, refuse};
 use super::sweep::{ExecutionSettings, execute_campaign};
 use crate::args::AbArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -97,9 +97,12 @@ fn judge(args: &AbArgs, looks: &Looks, output: &Output) -> Result<Exit, Failure>
     };
     // The two servers may serve one model under two names.
     let may_differ = ["model".to_owned(), "target.model".to_owned()];
-    let groups = Groups::new(side("a")?, side("b")?, Design::Paired, &may_differ).or_usage()?;
+    let groups = match Groups::new(side("a")?, side("b")?, Design::Paired, &may_differ) {
+        Ok(groups) => groups,
+        Err(error) => return refuse(&error, false, output),
+    };
     let values = contrasted(&groups, &args.metric, args.margin)?;
-    let found = contrast(&values, groups.design, looks);
+    let found = contrast(&values, groups.design, looks).unless_more_fail(&groups);
     let foresight = if args.aa {
         foresee(&values, groups.design, &FORESEEN)
     } else {

@@ -102,7 +102,16 @@ fn read(args: &GroupArgs, output: &Output) -> Result<Result<Groups, DecideError>
     } else {
         Design::Groups
     };
-    Ok(Groups::new(baseline, candidate, design, &args.may_differ))
+    let groups = Groups::new(baseline, candidate, design, &args.may_differ);
+    let unknown = groups
+        .as_ref()
+        .map(|groups| groups.unknown_settings(&args.may_differ));
+    match unknown.as_deref() {
+        Ok([name, ..]) => Err(Failure::usage(format!(
+            "--may-differ {name}: no run has a setting of this name"
+        ))),
+        _ => Ok(groups),
+    }
 }
 
 /// The runs that the patterns name.
@@ -129,7 +138,7 @@ pub(super) fn members(patterns: &[String], output: &Output) -> Result<Vec<Member
 }
 
 /// Says why the groups cannot be judged.
-fn refuse(error: &DecideError, as_json: bool, output: &Output) -> Result<Exit, Failure> {
+pub(super) fn refuse(error: &DecideError, as_json: bool, output: &Output) -> Result<Exit, Failure> {
     let exit = match error {
         DecideError::NotComparable(_) => Exit::NotComparable,
         DecideError::NoRuns { .. } => Exit::Invalid,
