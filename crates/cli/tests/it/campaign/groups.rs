@@ -123,12 +123,38 @@ fn invalid_runs_are_left_out_and_named() {
     );
 }
 
+/// The requests that a server does not fail are the easy ones.
+#[test]
+fn a_candidate_that_fails_requests_is_not_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    foreign(folder.path(), "a", &BASE, &json!({}));
+    let half = json!({"completed": 50, "failed": 50, "total_input_tokens": 25_600, "total_output_tokens": 6_400});
+    foreign(folder.path(), "b", &scaled(1.0), &half);
+    let output = gate(folder.path(), &["--max-regression", "mean_ttft_ms=5"]);
+    assert_eq!(code(&output), 4, "{}", printed(&output));
+    assert!(
+        stdout(&output).contains("50.0 % of the candidate's requests failed"),
+        "{}",
+        printed(&output)
+    );
+}
+
 #[test]
 fn bad_questions_are_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     foreign(folder.path(), "a", &BASE, &json!({}));
     foreign(folder.path(), "b", &scaled(1.0), &json!({}));
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&["--max-regression", "failed=5"], "invalid metric failed"),
+        (
+            &[
+                "--max-regression",
+                "mean_ttft_ms=5",
+                "--may-differ",
+                "modle",
+            ],
+            "--may-differ modle: no run has a setting of this name",
+        ),
         (&[], "--max-regression METRIC=PERCENT"),
         (
             &["--max-regression", "p50_ttft_ms=5"],
@@ -213,9 +239,29 @@ fn a_team_shares_a_gate_and_its_looks_are_counted() {
     let output = gate(folder.path(), &flags);
     assert_eq!(code(&output), 0, "{}", printed(&output));
     let decisions = read_json(&folder.path().join("d.json"));
+    let looks = decisions["looks"].as_array().unwrap();
+    let looks: Vec<(&Value, &Value)> = looks
+        .iter()
+        .map(|look| (&look["runs"], &look["decision"]))
+        .collect();
     assert_eq!(
-        decisions["looks"],
-        json!([{"runs": 3, "decision": "cannot_tell"}, {"runs": 5, "decision": "pass"}])
+        looks,
+        [
+            (&json!(3), &json!("cannot_tell")),
+            (&json!(5), &json!("pass"))
+        ]
+    );
+    fs::rename(
+        folder.path().join("b/0.json"),
+        folder.path().join("b/9.json"),
+    )
+    .unwrap();
+    let output = gate(folder.path(), &flags);
+    assert_eq!(code(&output), 2, "{}", printed(&output));
+    assert!(
+        stderr(&output).contains("the runs are not those of the earlier look"),
+        "{}",
+        printed(&output)
     );
     let junit = fs::read_to_string(folder.path().join("j.xml")).unwrap();
     assert!(junit.contains("failures=\"0\" skipped=\"0\""), "{junit}");
