@@ -4,15 +4,12 @@ use inferometer_core::Secret;
 
 use crate::error::Error;
 
-/// Variables that runs read as text.
-const VARIABLES: [&str; 17] = [
+/// Variables that runs read as text; those that name folders may be any bytes.
+const VARIABLES: [&str; 14] = [
     API_KEY,
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
     "HF_ENDPOINT",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HUGGINGFACE_HUB_CACHE",
     "HF_HUB_OFFLINE",
     "http_proxy",
     "HTTP_PROXY",

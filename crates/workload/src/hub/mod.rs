@@ -14,6 +14,7 @@ mod error;
 mod facts;
 mod http;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +60,7 @@ impl HubSettings {
     /// that `hf auth login` writes), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`,
     /// and our own `INFEROMETER_HF_TOKEN_OVER_HTTP`.
     pub fn from_env() -> Self {
-        Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::from_lookup(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
 
     /// Settings that never open a connection, with an empty cache.
@@ -69,7 +70,9 @@ impl HubSettings {
         settings
     }
 
-    fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+    /// Names of folders may be any bytes; other values are text.
+    fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| lookup(name).and_then(|value| value.into_string().ok());
         let home = lookup("HF_HOME").map_or_else(
             || {
                 let cache = lookup("XDG_CACHE_HOME").map(PathBuf::from);
@@ -82,8 +85,8 @@ impl HubSettings {
             },
             PathBuf::from,
         );
-        let token = lookup("HF_TOKEN")
-            .or_else(|| lookup("HUGGING_FACE_HUB_TOKEN"))
+        let token = text("HF_TOKEN")
+            .or_else(|| text("HUGGING_FACE_HUB_TOKEN"))
             .or_else(|| {
                 let file =
                     lookup("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
@@ -94,14 +97,14 @@ impl HubSettings {
             .map(|token| token.trim().to_owned())
             .filter(|token| !token.is_empty());
         let is_on = |name| {
-            lookup(name).is_some_and(|value| {
+            text(name).is_some_and(|value| {
                 matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
             })
         };
         let offline = is_on("HF_HUB_OFFLINE");
         let token_over_http = is_on("INFEROMETER_HF_TOKEN_OVER_HTTP");
         Self {
-            endpoint: lookup("HF_ENDPOINT")
+            endpoint: text("HF_ENDPOINT")
                 .unwrap_or_else(|| "https://huggingface.co".into())
                 .trim_end_matches('/')
                 .to_owned(),
