@@ -425,17 +425,21 @@ fn verdict_sentence(gate: &Gate, question: Question<'_>, lang: Lang) -> String {
         (Outcome::Worse, Lang::En) => format!("WORSE: {}", all(Decision::Worse, Decision::Better)),
         (Outcome::Worse, Lang::Zh) => format!("更差：{}", all(Decision::Worse, Decision::Better)),
         (Outcome::CannotTell, Lang::En) => {
-            let more = gate.pairs_needed.map_or_else(
-                || "how many more runs would decide is not foreseen".to_owned(),
-                |needed| format!("about {needed} more runs on each side are needed"),
-            );
+            let more = match (gate.pairs_needed, question) {
+                (None, _) => "how many more runs would decide is not foreseen".to_owned(),
+                (Some(1), Question::Ab(_)) => "about 1 more pair is needed".to_owned(),
+                (Some(needed), Question::Ab(_)) => format!("about {needed} more pairs are needed"),
+                (Some(1), _) => "about 1 more run on each side is needed".to_owned(),
+                (Some(needed), _) => format!("about {needed} more runs on each side are needed"),
+            };
             format!("CANNOT TELL: {more}. {}", of(Decision::CannotTell))
         }
         (Outcome::CannotTell, Lang::Zh) => {
-            let more = gate.pairs_needed.map_or_else(
-                || "还需多少次运行无法预计".to_owned(),
-                |needed| format!("每方大约还需 {needed} 次运行"),
-            );
+            let more = match (gate.pairs_needed, question) {
+                (None, _) => "还需多少次运行无法预计".to_owned(),
+                (Some(needed), Question::Ab(_)) => format!("大约还需 {needed} 对运行"),
+                (Some(needed), _) => format!("每方大约还需 {needed} 次运行"),
+            };
             format!("无法判断：{more}。{}", of(Decision::CannotTell))
         }
     }
