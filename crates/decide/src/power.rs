@@ -11,7 +11,7 @@ const CURVE_POINTS: usize = 64;
 const CURVE_END: f64 = 5.0;
 /// Steps of the search below: it usually takes 6 to 9 to reach twelve digits.
 const STEPS: usize = 40;
-/// Beyond this noncentrality, the effect is so many standard errors large that no solution is needed.
+/// No solution is searched beyond this noncentrality.
 const LARGEST: f64 = 1e6;
 
 /// The quantile of Student's t with `freedom` degrees of freedom.
@@ -115,8 +115,8 @@ pub(crate) fn needed_noncentrality(critical: f64, freedom: f64, wanted: f64) -> 
 /// How many *measured* standard errors an effect must have to be found with probability `wanted` by the next
 /// experiment of the same design, where the noise is known from `freedom` degrees of freedom only.
 ///
-/// [`needed_noncentrality`] would do if the noise were known. With 5 + 5 runs the measured one is often a
-/// third too small, and the effect that it promises to find is found in 75 % instead of 80 % of the cases
+/// [`needed_noncentrality`] would do if the noise were known. With 5 + 5 runs the measured one is a third
+/// too small, or more, in one case of ten, and the effect that it promises to find is found in 75 % instead of 80 % of the cases
 /// (`tests/promises.rs`). The promise is therefore averaged over what the measurement can have been:
 /// E[power(k S)] = `wanted`, S² a chi-squared divided by its freedom, as in the power itself.
 pub(crate) fn needed_measured_errors(critical: f64, freedom: f64, wanted: f64) -> f64 {
