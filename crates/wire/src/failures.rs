@@ -139,7 +139,7 @@ mod tests {
             assert!(is_failure_name(name.as_bytes()), "{name}");
         }
         for name in [
-            // Tools fail, and the answer goes on (OpenAI's reference of streaming events).
+            // Tools fail, and the answer continues (OpenAI's reference of streaming events).
             "response.mcp_call.failed",
             "response.mcp_list_tools.failed",
             "response.image_generation_call.failed",

@@ -21,7 +21,7 @@ pub(crate) struct Repaired {
 }
 
 impl Repaired {
-    /// `data`, which a reader has refused, as Python reads it; `None` where that is no JSON either.
+    /// `data`, which a reader has refused, as Python reads it; `None` where that is not JSON either.
     pub(crate) fn of(data: &[u8]) -> Option<Self> {
         if data.len() > MAX_BYTES {
             return None;

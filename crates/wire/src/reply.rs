@@ -73,7 +73,7 @@ pub trait ReplyReader: std::fmt::Debug {
         false
     }
 
-    /// True for an API whose answers are vectors or scores: NaN in them is no result.
+    /// True for an API whose answers are vectors or scores: NaN in them is not a result.
     fn holds_vectors(&self) -> bool {
         false
     }

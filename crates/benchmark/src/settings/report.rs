@@ -80,7 +80,7 @@ impl SavingSettings {
 ///
 /// # Errors
 ///
-/// A usage error for an entry that is no `KEY=VALUE`.
+/// A usage error for an entry of another form than `KEY=VALUE`.
 pub fn metadata_pairs(entries: &[String]) -> Result<Vec<(String, String)>, Error> {
     let pair = |entry: &String| {
         // The entry may hold a secret, so the message does not show it.

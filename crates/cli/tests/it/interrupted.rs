@@ -271,7 +271,7 @@ fn says_not_in_the_log(output: &Output) {
     );
 }
 
-/// A run that was killed is no row, and a table without it says so.
+/// A run that was killed has no row, and a table without it says so.
 fn is_named_by_what_reads_folders(folder: &Path, run: &Path) {
     let runs = run.parent().unwrap();
     // A second run, so that there is something to show.

@@ -115,7 +115,7 @@ impl Reader<'_> {
             return;
         };
         let raw = &self.line[start..end];
-        // JSON without quotes around it is no shell's word, but one of a list that was joined.
+        // JSON without quotes around it is not a shell's word but one of a list that was joined.
         if raw.starts_with(['{', '[']) {
             raw.clone_into(&mut text);
         }

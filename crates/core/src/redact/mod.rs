@@ -299,7 +299,7 @@ pub fn redact_url(url: &str) -> String {
     shown
 }
 
-/// Where user and password are in a URL, without the `@` after them. Of a text that is no sound URL, such
+/// Where user and password are in a URL, without the `@` after them. Of a text that is not a sound URL, such
 /// as one without a scheme or with a slash in its password, all before the last `@`.
 fn user_part(url: &str) -> Option<Range<usize>> {
     if url.starts_with("unix:") {

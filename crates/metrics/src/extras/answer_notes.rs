@@ -6,7 +6,7 @@ use inferometer_core::Record;
 
 use super::Note;
 
-/// Names of unknown output that are told apart; a server with more of them is no server.
+/// Names of unknown output that are kept apart; no server has more of them.
 const MAX_NAMES: usize = 8;
 
 /// Successful answers with something that the numbers leave out.

@@ -47,7 +47,7 @@ pub(super) fn bounds(p: f64, sorted: &[f64], scale: f64) -> Option<IfIndependent
     (found != IfIndependent::default()).then_some(found)
 }
 
-/// The largest t ≥ 1 with P(Binomial(n, q) ≤ t) ≤ 1 %: so many of n requests may be over a limit
+/// The largest t ≥ 1 with P(Binomial(n, q) ≤ t) ≤ 1 %: this many of n requests may be over a limit
 /// that the fraction q may exceed.
 fn over_limit(n: usize, q: f64) -> Option<usize> {
     let over = Binomial::new(q, n as u64).ok()?;

@@ -226,7 +226,7 @@ impl<'a> Findings<'a> {
         })
     }
 
-    /// A transcript is as long as its clip: the limit is no length that was asked for.
+    /// A transcript is as long as its clip: the limit is not a length that was requested.
     pub(super) fn missing_length(&self) -> Option<f64> {
         let ratio = self.length_ratio()?;
         let is_speech = self.summary.rtfx > 0.0;

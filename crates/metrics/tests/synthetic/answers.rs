@@ -119,7 +119,7 @@ fn output_of_an_unknown_kind_is_noted() {
     assert!(note.zh.contains("\"thoughts\" 见于 1 个回答"), "{note:?}");
 }
 
-/// The limit of a transcription is no length that was asked for.
+/// The limit of a transcription is not a length that was requested.
 #[test]
 fn speech_ends_with_its_clip() {
     let mut run = Run::clean();

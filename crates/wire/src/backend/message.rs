@@ -114,7 +114,7 @@ impl<C: InMessage> Message<'_, C> {
             .or_else(|| self.x_groq.as_ref()?.usage.as_ref())
     }
 
-    /// True for a message about the prompt, whose empty text is no token.
+    /// True for a message about the prompt, whose empty text is not a token.
     pub(super) const fn is_progress(&self) -> bool {
         !self.prompt_progress.is_none()
     }
