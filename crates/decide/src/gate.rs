@@ -74,7 +74,7 @@ pub fn gate(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
     conclude(judgements)
 }
 
-/// Judges whether the candidate differs from the baseline at all: as [`compare`], but of all metrics together, by Holm's
+/// Judges whether the candidate differs from the baseline at all: as [`compare`](crate::compare), but of all metrics together, by Holm's
 /// method, at most 5 % are called better or worse that did not change, over all looks. A metric is equivalent where the
 /// 90 % interval of its change is within its margin (two one-sided tests). "Pass" says that every metric is better or
 /// equivalent.
