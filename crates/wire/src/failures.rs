@@ -39,9 +39,7 @@ pub(crate) fn is_failure_name(name: &[u8]) -> bool {
         && !name.eq_ignore_ascii_case(b"response.failed")
         && (has(b"error")
             || has(b"exception")
-            || has(b"failure")
-            || has_word(b"fail")
-            || has_word(b"failed"))
+            || has(b"fail") && (has(b"failure") || has_word(b"fail") || has_word(b"failed")))
 }
 
 /// What a server says about a failure: the message of a JSON object, or the text itself.

@@ -350,7 +350,7 @@ impl Blanks {
 
     /// Which of them have a token by the usage.
     ///
-    /// Where it has fewer than the open ones, those before any text are no tokens first: a server that
+    /// Where it has fewer than the open ones, those before any text are the first that are not tokens: a server that
     /// is still at work on the prompt sends them. Among equals, the later ones have the tokens.
     fn with_token(&self, record: &Record, closing: &[Closing]) -> Kept {
         let hidden = match record.marks.first_reasoning {

@@ -318,7 +318,7 @@ fn side_headers(settings: &ClientSettings, first: &Target) -> Result<HeaderMap, 
         None => first.url.basic_authorization(),
     };
     if let Some(authorization) = authorization {
-        let value = secret_value(&authorization, "").map_err(|_| WireError::Setting {
+        let value = secret_value(&authorization).ok_or_else(|| WireError::Setting {
             flag: "OPENAI_API_KEY",
             reason: "invalid characters in the key (line breaks, control characters)".to_owned(),
         })?;
@@ -344,16 +344,18 @@ fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), W
                 reason,
             });
         }
-        headers.insert(key, secret_value(value.expose(), name)?);
+        let value = secret_value(value.expose()).ok_or_else(|| WireError::Header {
+            name: name.clone(),
+            reason: "invalid characters in the value (line breaks, control characters)",
+        })?;
+        headers.insert(key, value);
     }
     Ok(())
 }
 
-fn secret_value(value: &str, name: &str) -> Result<HeaderValue, WireError> {
-    let mut value = HeaderValue::try_from(value).map_err(|_| WireError::Header {
-        name: name.to_owned(),
-        reason: "invalid characters in the value (line breaks, control characters)",
-    })?;
+/// A header's value that is not shown; `None` where it has characters that no header may have.
+fn secret_value(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value).ok()?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
 }

@@ -199,6 +199,9 @@ impl Record {
         };
         let events = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
         let agree = events > 0 && events.abs_diff(found) <= (found / AGREEING).max(1);
+        if !agree || all / 2 <= found.max(events) {
+            return 0;
+        }
         // Where the server counts the tokens of each event, these came.
         let counted = self.events.iter().any(|event| event.tokens > 0);
         // Audio and images have tokens and no text; an end-of-text token has an event of its own.
@@ -207,8 +210,7 @@ impl Record {
             .iter()
             .filter(|event| event.kind == EventKind::Blank);
         let has_media = blank.count() > 1 + self.events.len() / MOSTLY_TEXT;
-        let is_hidden = agree && !counted && !has_media && all / 2 > found.max(events);
-        if is_hidden { all - found } else { 0 }
+        if counted || has_media { 0 } else { all - found }
     }
 
     /// True where the output tokens are counted by text or events: what did not come is not in them.

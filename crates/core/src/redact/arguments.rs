@@ -29,7 +29,7 @@ const OTHERS: [(&str, &str, Kind); 8] = [
 ];
 /// Words before a key in the value of a header.
 const SCHEMES: [&str; 3] = ["Bearer", "Basic", "Token"];
-/// Shorter words after `Basic` and `Token`, which are words of English too, are no keys.
+/// Shorter words after `Basic` and `Token`, which are words of English too, are not keys.
 const SHORTEST_KEY: usize = 8;
 /// Command lines within command lines that are looked into; what is deeper is left out as a whole.
 const DEEPEST: usize = 8;

@@ -31,19 +31,30 @@ impl Word {
 /// options: quotes, backslashes, and what separates commands. A quotation mark that is not closed ends
 /// with the line.
 pub(super) fn words(line: &str) -> Vec<Word> {
+    read(line).0
+}
+
+/// The number, from 1 on, of the character that opens a quotation which is not closed.
+pub fn open_quote(line: &str) -> Option<usize> {
+    let opened_at = read(line).1?;
+    Some(line[..opened_at].chars().count() + 1)
+}
+
+/// The words, and where a quotation that is not closed begins.
+fn read(line: &str) -> (Vec<Word>, Option<usize>) {
     let mut reader = Reader {
         line,
         words: Vec::new(),
         open: None,
         begins_command: true,
     };
-    let mut letters = line.char_indices().peekable();
-    let mut quote = None;
+    let mut letters = line.char_indices();
+    let mut quote: Option<(usize, char)> = None;
     while let Some((at, letter)) = letters.next() {
-        match (quote, letter) {
+        match (quote.map(|(_, open)| open), letter) {
             (Some(open), letter) if letter == open => quote = None,
             (None, '"' | '\'') => {
-                quote = Some(letter);
+                quote = Some((at, letter));
                 reader.open(at);
             }
             (None | Some('"'), '\\') => {
@@ -62,22 +73,7 @@ pub(super) fn words(line: &str) -> Vec<Word> {
         }
     }
     reader.end(line.len());
-    reader.words
-}
-
-/// The number, from 1 on, of the character that opens a quotation which is not closed.
-pub fn open_quote(line: &str) -> Option<usize> {
-    let mut quote: Option<(usize, char)> = None;
-    let mut letters = line.chars().zip(1..);
-    while let Some((letter, number)) = letters.next() {
-        match (quote, letter) {
-            (Some((_, open)), letter) if letter == open => quote = None,
-            (None, '"' | '\'') => quote = Some((number, letter)),
-            (None | Some((_, '"')), '\\') => drop(letters.next()),
-            _ => {}
-        }
-    }
-    quote.map(|(number, _)| number)
+    (reader.words, quote.map(|(at, _)| at))
 }
 
 struct Reader<'a> {

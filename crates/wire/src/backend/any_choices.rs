@@ -43,12 +43,12 @@ impl ReplyReader for AnyChoices {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         // Transcriptions, and old versions of DeepSpeed-MII, have their text outside of any choice.
         let bare: Bare<'_> = object(body)?;
-        for text in &bare.text.texts {
+        for text in bare.text.0.iter().flatten() {
             sink.fragment(EventKind::Text, &text.0);
         }
         // Everything else is in the same place in either form; other fields are ignored.
         self.reader(body).body(body, sink)?;
-        if bare.text.is_text {
+        if bare.text.0.is_some() {
             // Silence has an empty text, beside the language and the duration.
             sink.not_stray();
         }
@@ -108,13 +108,9 @@ struct Bare<'a> {
     text: BareText<'a>,
 }
 
-/// A text, or several; anything else is ignored.
+/// A text, or several; `None` for anything else.
 #[derive(Debug, Default)]
-struct BareText<'a> {
-    texts: Vec<Text<'a>>,
-    /// There is one, be it empty.
-    is_text: bool,
-}
+struct BareText<'a>(Option<Vec<Text<'a>>>);
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for BareText<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -124,8 +120,6 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for BareText<'a> {
         } else {
             serde_json::from_str(raw).map(|text| vec![text])
         };
-        let is_text = texts.is_ok();
-        let texts = texts.unwrap_or_default();
-        Ok(Self { texts, is_text })
+        Ok(Self(texts.ok()))
     }
 }

@@ -362,6 +362,7 @@ fn take_choices(choices: &[Choice<'_>], by_delta: bool, data: &[u8], sink: &mut 
     };
     if !counted
         && !sink.has_unknown_output()
+        && !choices.is_empty()
         && !choices.iter().any(opens)
         && let Some(name) = unknown_member(data)
         // The end of an audio stream has its expiry only.

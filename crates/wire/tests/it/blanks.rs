@@ -60,7 +60,7 @@ fn empty_text_counts_as_far_as_the_usage_has_tokens_for_it() {
             // A character of three tokens, of which the first two have no text.
             ("t__tx", Some(4), vec![50, 100, 150, 200]),
             ("__tx", Some(3), vec![50, 100, 150]),
-            // Both: those before any text are no tokens.
+            // Both: those before any text are not tokens.
             ("__t_tx", Some(3), vec![150, 200, 250]),
             ("__t_tx", Some(4), vec![150, 200, 250, 300]),
             // Several tokens per event leave it open.
