@@ -57,7 +57,16 @@ pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// As [`bytes`], and where the content is not UTF-8.
 pub fn text(path: &Path, limit: u64) -> io::Result<String> {
-    String::from_utf8(bytes(path, limit)?).map_err(|error| {
+    utf8(bytes(path, limit)?)
+}
+
+/// The content of a file as text.
+///
+/// # Errors
+///
+/// Where it is not UTF-8.
+pub fn utf8(content: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(content).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!(

@@ -32,30 +32,14 @@ impl Signal {
     }
 }
 
-/// A signal that asks a process to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndSignal {
-    /// SIGINT, as by Ctrl-C.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
-    /// SIGHUP: the terminal is gone.
-    Hangup,
-}
-
-/// True when this process was started with `signal` ignored, as `nohup` and `trap '' INT` do: whoever did
-/// that wants the process not to end by it.
-pub fn ignores(signal: EndSignal) -> bool {
-    let number = match signal {
-        EndSignal::Interrupt => libc::SIGINT,
-        EndSignal::Terminate => libc::SIGTERM,
-        EndSignal::Hangup => libc::SIGHUP,
-    };
+/// True when this process was started with the signal of this number ignored, as `nohup` and `trap '' INT`
+/// do: whoever did that wants the process not to end by it.
+pub fn ignores(signal: libc::c_int) -> bool {
     // SAFETY: an all-zero sigaction is valid, and with a null pointer for the new action the call
     // only fills the old one.
     unsafe {
         let mut old: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(number, std::ptr::null(), &raw mut old) == 0
+        libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0
             && old.sa_sigaction == libc::SIG_IGN
     }
 }

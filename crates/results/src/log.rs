@@ -223,15 +223,21 @@ struct Extent {
 /// Bytes of the schema of a log, at most; the longest so far has 4 KB.
 const LONGEST_SCHEMA: u64 = 1 << 16;
 
+/// Bytes of a message's metadata, by the head of its frame; `None` without the continuation mark.
+fn metadata_len(head: [u8; 8]) -> Option<u64> {
+    let [mark @ .., a, b, c, d] = head;
+    (mark == [0xff; 4]).then(|| u64::from(u32::from_le_bytes([a, b, c, d])))
+}
+
 /// True where a file of this length is empty, or ends within the schema with which a log begins.
 fn is_start_of_log(file: &mut File, file_len: u64) -> io::Result<bool> {
     let mut head = [0xff_u8; 8];
     let there = file_len.min(8) as usize;
     file.seek(SeekFrom::Start(0))?;
     file.read_exact(&mut head[..there])?;
-    let metadata_len = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
-    let is_cut = there < 8 || (metadata_len <= LONGEST_SCHEMA && 8 + metadata_len > file_len);
-    Ok(head[..4] == [0xff; 4] && is_cut)
+    let is_cut =
+        |metadata_len| there < 8 || (metadata_len <= LONGEST_SCHEMA && 8 + metadata_len > file_len);
+    Ok(metadata_len(head).is_some_and(is_cut))
 }
 
 /// Walks the frames of an Arrow IPC stream: continuation mark, length, metadata, body.
@@ -239,7 +245,6 @@ fn is_start_of_log(file: &mut File, file_len: u64) -> io::Result<bool> {
 /// Done before the real reader runs, which would trust the length in a torn frame and reserve that
 /// much memory.
 fn whole_messages(file: &mut File) -> io::Result<Extent> {
-    const CONTINUATION: [u8; 4] = [0xff; 4];
     let file_len = file.metadata()?.len();
     let mut extent = Extent {
         file_len,
@@ -254,10 +259,11 @@ fn whole_messages(file: &mut File) -> io::Result<Extent> {
             return Ok(extent);
         }
         reader.read_exact(&mut head)?;
-        let metadata_len = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
-        if head[..4] != CONTINUATION || extent.len + 8 + metadata_len > file_len {
+        let Some(metadata_len) =
+            metadata_len(head).filter(|metadata_len| extent.len + 8 + metadata_len <= file_len)
+        else {
             return Ok(extent);
-        }
+        };
         if metadata_len == 0 {
             extent.len += 8;
             extent.ended = true;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use inferometer_core::Nanos;
 use inferometer_engine::{StopHandle, StopLevel};
 use inferometer_os::clock;
-use inferometer_os::process::{EndSignal, end_by_interrupt, ignores};
+use inferometer_os::process::{end_by_interrupt, ignores};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::Output;
@@ -128,13 +128,15 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let of = |kind: SignalKind, which: EndSignal| {
-            (!ignores(which)).then(|| signal(kind)).transpose()
+        let of = |kind: SignalKind| {
+            (!ignores(kind.as_raw_value()))
+                .then(|| signal(kind))
+                .transpose()
         };
         Ok(Self {
-            interrupt: of(SignalKind::interrupt(), EndSignal::Interrupt)?,
-            terminate: of(SignalKind::terminate(), EndSignal::Terminate)?,
-            hangup: of(SignalKind::hangup(), EndSignal::Hangup)?,
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+            hangup: of(SignalKind::hangup())?,
         })
     }
 

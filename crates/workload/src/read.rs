@@ -18,15 +18,14 @@ pub(crate) fn number(
     label: &str,
 ) -> Result<f64, WorkloadError> {
     let value = &row[label];
-    let problem = match value.as_f64() {
-        Some(number) if number.is_finite() && number >= 0.0 => return Ok(number),
-        Some(number) => format!("`{label}` is {number}: expected a number, zero or more"),
+    let found = match value.as_f64() {
+        Some(number) => usable(label, number),
         None if value.is_null() => {
-            format!("the row has no `{label}`; it has {}", columns(row))
+            Err(format!("the row has no `{label}`; it has {}", columns(row)))
         }
-        None => format!("`{label}` is not a number, but {}", kind(value)),
+        None => Err(format!("`{label}` is not a number, but {}", kind(value))),
     };
-    Err(WorkloadError::format(path, Some(line), problem))
+    found.map_err(|problem| WorkloadError::format(path, Some(line), problem))
 }
 
 /// The number in a cell of a table: finite, zero or more.
@@ -36,12 +35,21 @@ pub(crate) fn cell_number(
     label: &str,
     cell: &str,
 ) -> Result<f64, WorkloadError> {
-    let problem = match cell.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() && number >= 0.0 => return Ok(number),
-        Ok(number) => format!("`{label}` is {number}: expected a number, zero or more"),
-        Err(_) => format!("`{label}` is not a number, but {cell:?}"),
+    let found = match cell.trim().parse::<f64>() {
+        Ok(number) => usable(label, number),
+        Err(_) => Err(format!("`{label}` is not a number, but {cell:?}")),
     };
-    Err(WorkloadError::format(path, Some(line), problem))
+    found.map_err(|problem| WorkloadError::format(path, Some(line), problem))
+}
+
+fn usable(label: &str, number: f64) -> Result<f64, String> {
+    if number.is_finite() && number >= 0.0 {
+        Ok(number)
+    } else {
+        Err(format!(
+            "`{label}` is {number}: expected a number, zero or more"
+        ))
+    }
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -295,17 +295,13 @@ pub(super) fn burstgpt_rows(path: &Path) -> Result<Vec<BurstGptRow>, WorkloadErr
     )?;
     let parse = |(line, cells): &(usize, Vec<String>)| {
         let number = |at: usize, label: &str| read::cell_number(path, *line, label, &cells[at]);
+        let tokens = |at, label| row_tokens(path, *line, label, number(at, label)?);
         Ok(BurstGptRow {
             line: *line,
             seconds: number(0, "Timestamp")?,
             model: cells[1].clone(),
-            input: row_tokens(path, *line, "Request tokens", number(2, "Request tokens")?)?,
-            output: row_tokens(
-                path,
-                *line,
-                "Response tokens",
-                number(3, "Response tokens")?,
-            )?,
+            input: tokens(2, "Request tokens")?,
+            output: tokens(3, "Response tokens")?,
         })
     };
     rows.iter().map(parse).collect()

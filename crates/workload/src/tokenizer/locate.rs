@@ -372,12 +372,9 @@ fn set_defaults(config: &mut Config, side: &Side) {
 }
 
 fn read(path: &Path) -> Result<String, TokenizerError> {
-    String::from_utf8(read_bytes(path)?).map_err(|error| TokenizerError::Parse {
+    files::utf8(read_bytes(path)?).map_err(|error| TokenizerError::Parse {
         file: path.display().to_string(),
-        message: format!(
-            "byte {} is not UTF-8; expected text",
-            error.utf8_error().valid_up_to()
-        ),
+        message: error.to_string(),
     })
 }
 
@@ -395,7 +392,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     }
 }
 
-/// What a file is that stands in place of a tokenizer's, if it is known.
+/// What kind of file is in place of a tokenizer's, if it is known.
 fn foreign_form(content: &[u8]) -> Option<&'static str> {
     if content.starts_with(b"version https://git-lfs.github.com/spec/") {
         Some("it is a pointer of git LFS, not the file itself; fetch it with: git lfs pull")
