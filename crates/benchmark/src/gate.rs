@@ -22,28 +22,24 @@ const CONTRASTED: [&str; 5] = [
     "output_throughput",
 ];
 
-/// The values of `metrics`, or without any, of those that stand for the whole and that all runs have. A change up to
-/// `margin_percent` does not matter.
+/// The few metrics that stand for the whole, of those that all runs have.
+pub fn contrasted(groups: &Groups) -> Vec<String> {
+    let shared = groups.metrics();
+    let names = CONTRASTED.map(str::to_owned).into_iter();
+    names.filter(|name| shared.contains(name)).collect()
+}
+
+/// The values of these metrics in all runs. A change up to `margin_percent` does not matter.
 ///
 /// # Errors
 ///
 /// A usage error when a run lacks a metric, or the margin cannot be tested.
-pub fn contrasted(
+pub fn metric_values(
     groups: &Groups,
     metrics: &[String],
     margin_percent: f64,
 ) -> Result<Vec<Values>, Error> {
-    let mut names = metrics.to_vec();
-    if names.is_empty() {
-        let shared = groups.metrics();
-        names.extend(
-            CONTRASTED
-                .map(str::to_owned)
-                .into_iter()
-                .filter(|name| shared.contains(name)),
-        );
-    }
-    let asked = names.iter().map(|name| Asked::new(name, margin_percent));
+    let asked = metrics.iter().map(|name| Asked::new(name, margin_percent));
     groups
         .values(&asked.collect::<Result<Vec<_>, _>>().or_usage()?)
         .or_usage()
@@ -74,7 +70,10 @@ impl Question {
         decisions: Option<PathBuf>,
         max_runs: Option<usize>,
     ) -> Result<Self, Error> {
-        let file = config.map_or(Ok(GateFile::default()), read_config)?;
+        let file = match config {
+            Some(path) => read(path, |text| toml::from_str(text))?,
+            None => GateFile::default(),
+        };
         let mut asked: Vec<Asked> = Vec::new();
         let of_file = file
             .max_regression
@@ -111,7 +110,10 @@ impl Question {
                     .unless_more_fail(groups),
             );
         };
-        let earlier = path.exists().then(|| read_decisions(path)).transpose()?;
+        let earlier = path
+            .exists()
+            .then(|| read(path, |text| serde_json::from_str(text)))
+            .transpose()?;
         let looks =
             DecisionFile::looks(earlier.as_ref(), &self.asked, self.max_runs, groups).or_usage()?;
         let found = gate(&values, groups.design, &looks).unless_more_fail(groups);
@@ -121,16 +123,14 @@ impl Question {
     }
 }
 
-fn read_config(path: &Path) -> Result<GateFile, Error> {
+/// Reads a small file; what is wrong with it is said with its name.
+fn read<T, E>(path: &Path, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
     let named = |error: Error| error.context(&path.display().to_string());
     let text = files::text(path, SMALL_FILE).or_usage().map_err(named)?;
-    toml::from_str(&text).or_usage().map_err(named)
-}
-
-fn read_decisions(path: &Path) -> Result<DecisionFile, Error> {
-    let named = |error: Error| error.context(&path.display().to_string());
-    let text = files::text(path, SMALL_FILE).or_usage().map_err(named)?;
-    serde_json::from_str(&text).or_usage().map_err(named)
+    parse(&text).or_usage().map_err(named)
 }
 
 /// The files and folders of these names; a name that does not exist is a pattern with `*`, `?`, `[…]` and `**`.

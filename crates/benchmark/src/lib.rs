@@ -73,7 +73,7 @@ pub use compat::Compat;
 pub use decoding::Decoding;
 pub use environment::api_key;
 pub use error::{Cause, Error, OrError};
-pub use gate::{Question, contrasted, draw_figure, named_paths};
+pub use gate::{Question, contrasted, draw_figure, metric_values, named_paths};
 pub use inferometer_workload::{DatasetSpec, LengthsSpec};
 pub use json_integers::check_integers;
 pub use numbers::{Look, Numbers};

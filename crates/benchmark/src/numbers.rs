@@ -4,8 +4,7 @@
 use inferometer_core::{ClientHealth, Records, Verdict, redact_url};
 use inferometer_metrics::traffic::Traffic;
 use inferometer_metrics::{
-    Analysis, Extras, Intervals, Kind, MetricSettings, Note, Summary, Target,
-    analyse_with_intervals, judge,
+    Analysis, Extras, Intervals, Kind, MetricSettings, Note, Summary, Target, analyse, judge,
 };
 use inferometer_report::Lang;
 use inferometer_report::console::{
@@ -55,7 +54,7 @@ impl Numbers {
             mut summary,
             mut extras,
             intervals,
-        } = analyse_with_intervals(records, &settings);
+        } = analyse(records, &settings);
         extras.notes.extend(repeated_workload(&extras, facts));
         if !as_vllm && summary.kind == Kind::Generation {
             // vLLM counts events and not tokens, and requests that did not overlap.

@@ -16,6 +16,7 @@
 use std::process::ExitCode;
 
 pub(crate) use inferometer_benchmark::{Error as Failure, OrError as OrFail};
+use inferometer_decide::Outcome;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,16 @@ pub(crate) enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl From<Outcome> for Exit {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pass => Self::Good,
+            Outcome::Worse => Self::RunFailed,
+            Outcome::CannotTell => Self::CannotTell,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod setup;
 use inferometer_decide::{Decision, Design, Looks, Outcome, Values, compare, contrast, gate};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use setup::Setup;
+use setup::{Setup, first_pairs};
 
 const SEED: u64 = 20_261_127;
 
@@ -154,17 +154,12 @@ fn all<T>(experiments: usize, setup: &Setup, judge: impl Fn(&[Values]) -> T) -> 
 fn until_decided(values: &[Values], planned: &[usize]) -> Vec<Decision> {
     let mut decisions = Vec::new();
     for look in 0..planned.len() {
-        let pairs = planned[look];
-        let cut = values.iter().map(|values| Values {
-            baseline: values.baseline[..pairs].to_vec(),
-            candidate: values.candidate[..pairs].to_vec(),
-            ..values.clone()
-        });
+        let cut = first_pairs(values, planned[look]);
         let looks = Looks {
             planned: planned.last().copied().unwrap_or_default(),
             taken: planned[..=look].to_vec(),
         };
-        let found = contrast(&cut.collect::<Vec<_>>(), Design::Paired, &looks);
+        let found = contrast(&cut, Design::Paired, &looks);
         decisions = found.metrics.iter().map(|one| one.decision).collect();
         if found.decision != Outcome::CannotTell {
             break;

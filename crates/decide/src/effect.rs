@@ -5,9 +5,8 @@
 //! because noise from run to run is a percentage of the number, and because the ratio that is found does
 //! not depend on which side is named first.
 
+use inferometer_metrics::{Estimate, Welch, two_sided_t};
 use serde::Serialize;
-
-use crate::power::t_quantile;
 
 /// How the runs of the two groups belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -73,11 +72,12 @@ impl Effect {
             .zip(&candidate)
             .map(|(baseline, candidate)| candidate - baseline)
             .collect();
-        let sample = Sample::of(&differences).ok_or(NoEffect::SingleRun)?;
+        let single = NoEffect::SingleRun;
+        let sample = Estimate::of(&differences).ok_or(single)?;
         Ok(Self {
             log_ratio: sample.mean,
-            standard_error: sample.squared_error().sqrt(),
-            freedom: sample.n - 1.0,
+            standard_error: sample.squared_error().ok_or(single)?.sqrt(),
+            freedom: sample.n as f64 - 1.0,
             design: Design::Paired,
             replicates: differences.len(),
         })
@@ -89,27 +89,30 @@ impl Effect {
     ///
     /// When a side has one run only, or a number without a logarithm.
     pub fn of_groups(baseline: &[f64], candidate: &[f64]) -> Result<Self, NoEffect> {
-        let sample = |values| Sample::of(&logarithms(values)?).ok_or(NoEffect::SingleRun);
+        let single = NoEffect::SingleRun;
+        let sample = |values| Estimate::of(&logarithms(values)?).ok_or(single);
         let (a, b) = (sample(baseline)?, sample(candidate)?);
-        let (a_part, b_part) = (a.squared_error(), b.squared_error());
-        let squared = a_part + b_part;
-        let freedom = if squared > 0.0 {
-            squared.powi(2) / (a_part.powi(2) / (a.n - 1.0) + b_part.powi(2) / (b.n - 1.0))
-        } else {
-            a.n + b.n - 2.0
-        };
+        let Welch {
+            standard_error,
+            freedom,
+        } = b.welch(&a).ok_or(single)?;
         Ok(Self {
             log_ratio: b.mean - a.mean,
-            standard_error: squared.sqrt(),
+            standard_error,
             freedom,
             design: Design::Groups,
             replicates: baseline.len().min(candidate.len()),
         })
     }
 
+    /// Half the width of [`Effect::interval`].
+    pub(crate) fn half(&self, confidence: f64) -> f64 {
+        two_sided_t(confidence, self.freedom) * self.standard_error
+    }
+
     /// The two-sided interval that contains the true effect with this probability.
     pub fn interval(&self, confidence: f64) -> Interval {
-        let half = t_quantile(f64::midpoint(1.0, confidence), self.freedom) * self.standard_error;
+        let half = self.half(confidence);
         Interval {
             low: self.log_ratio - half,
             high: self.log_ratio + half,
@@ -139,31 +142,6 @@ fn logarithms(values: &[f64]) -> Result<Vec<f64>, NoEffect> {
         Ok(values.iter().map(|value| value.ln()).collect())
     } else {
         Err(NoEffect::NotPositive)
-    }
-}
-
-/// Mean and variance of a sample of two values or more.
-struct Sample {
-    n: f64,
-    mean: f64,
-    variance: f64,
-}
-
-impl Sample {
-    fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        (values.len() > 1).then(|| Self {
-            n,
-            mean,
-            variance: squares / (n - 1.0),
-        })
-    }
-
-    /// The square of the standard error of the mean.
-    fn squared_error(&self) -> f64 {
-        self.variance / self.n
     }
 }
 

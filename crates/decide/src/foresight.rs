@@ -1,14 +1,24 @@
 //! What more runs will be able to see, from the noise of some.
 
+use inferometer_metrics::t_quantile;
 use serde::Serialize;
 
 use crate::effect::Design;
 use crate::judge::{POWER, Tested, Values, WORSE};
-use crate::power::{needed_noncentrality, t_quantile};
+use crate::power::needed_noncentrality;
 
 /// What numbers of pairs will be able to see, with the noise that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Foresight {
+    /// The numbers of pairs.
+    pub pairs: Vec<usize>,
+    /// Each metric.
+    pub metrics: Vec<Foreseen>,
+}
+
+/// What each number of pairs will be able to see of a metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Foreseen {
     /// Name of the metric.
     pub metric: String,
     /// Standard deviation of a run's number, in percent of it.
@@ -18,12 +28,12 @@ pub struct Foresight {
 }
 
 /// What `pairs` of runs will be able to see of each metric, with the noise of these runs, which are all of one server.
-pub fn foresee(metrics: &[Values], design: Design, pairs: &[usize]) -> Vec<Foresight> {
+pub fn foresee(metrics: &[Values], design: Design, pairs: &[usize]) -> Foresight {
     let level = WORSE / metrics.len().max(1) as f64;
     let tested = metrics
         .iter()
         .filter_map(|values| Tested::of(values, design).ok());
-    tested
+    let metrics = tested
         .map(|tested| {
             // The difference of two runs has twice the variance of one.
             let effect = tested.effect;
@@ -35,13 +45,17 @@ pub fn foresee(metrics: &[Values], design: Design, pairs: &[usize]) -> Vec<Fores
                 let log = needed_noncentrality(critical, freedom, POWER) * error;
                 tested.values.direction.margin_percent(log)
             };
-            Foresight {
+            Foreseen {
                 metric: tested.values.metric.clone(),
                 run_cv_percent: cv * 100.0,
                 detectable_percent: pairs.iter().map(detectable).collect(),
             }
         })
-        .collect()
+        .collect();
+    Foresight {
+        pairs: pairs.to_vec(),
+        metrics,
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +79,7 @@ mod tests {
                 .collect(),
             margin_percent: 2.0,
         };
-        let one = foresee(&[values("a_ms")], Design::Paired, &[5, 10]);
+        let one = foresee(&[values("a_ms")], Design::Paired, &[5, 10]).metrics;
         assert!((one[0].run_cv_percent - 1.0).abs() < 0.01, "{one:?}");
         assert!(
             (one[0].detectable_percent[0] - 2.41).abs() < 0.03,
@@ -73,7 +87,7 @@ mod tests {
         );
         assert!(one[0].detectable_percent[1] < 1.5, "{one:?}");
         let four = ["a_ms", "b_ms", "c_ms", "d_ms"].map(values);
-        let four = foresee(&four, Design::Paired, &[5]);
+        let four = foresee(&four, Design::Paired, &[5]).metrics;
         assert!(
             (four[3].detectable_percent[0] - 3.57).abs() < 0.05,
             "{four:?}"

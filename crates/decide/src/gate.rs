@@ -1,12 +1,11 @@
 //! One decision for all metrics: a gate with margins, or a contrast of two servers.
 
+use inferometer_metrics::CONFIDENCE;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Design, NoEffect};
 use crate::groups::Groups;
-use crate::judge::{
-    CONFIDENCE, Decision, EACH_SIDE, Judgement, PASS, POWER, Tested, Values, WORSE,
-};
+use crate::judge::{Decision, EACH_SIDE, Judgement, PASS, POWER, Tested, Values, WORSE};
 use crate::looks::Looks;
 
 /// What a gate says of all its metrics together.
@@ -19,6 +18,17 @@ pub enum Outcome {
     Worse,
     /// Neither is shown.
     CannotTell,
+}
+
+/// What a gate found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gate {
+    /// What it says of all metrics together.
+    pub decision: Outcome,
+    /// Each metric.
+    pub metrics: Vec<Judgement>,
+    /// Pairs, or runs on each side, that are still needed: the most of any undecided metric.
+    pub pairs_needed: Option<usize>,
 }
 
 impl Gate {
@@ -34,72 +44,57 @@ impl Gate {
     }
 }
 
-/// What a gate found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Gate {
-    /// What it says of all metrics together.
-    pub decision: Outcome,
-    /// Each metric.
-    pub metrics: Vec<Judgement>,
-    /// Pairs, or runs on each side, that are still needed: the most of any undecided metric.
-    pub pairs_needed: Option<usize>,
-}
-
 /// Judges whether the candidate is worse than the baseline by more than the margins.
 ///
 /// "Worse" says that at least one metric is worse by more than its margin: one-sided t tests at 2.5 %
 /// together, by Holm's method (the ends of 95 % intervals, corrected for the number of metrics). "Pass" says
 /// that none is: the upper 95 % bound of each is below its margin. Several looks share these probabilities.
 pub fn gate(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
-    let tested: Vec<Result<Tested<'_>, NoEffect>> = metrics
-        .iter()
-        .map(|values| Tested::of(values, design))
-        .collect();
-    let (worse_level, pass_level) = (looks.level(WORSE), looks.level(PASS));
+    let pass_level = looks.level(PASS);
     let later = Later::of(looks, WORSE / metrics.len().max(1) as f64, PASS);
-    let p_values: Vec<f64> = tested
-        .iter()
-        .map(|one| one.as_ref().map_or(1.0, Tested::p_worse))
-        .collect();
-    let rejected = holm(&p_values, worse_level);
-    let judgements: Vec<Judgement> = tested
-        .iter()
-        .zip(metrics)
-        .zip(&rejected)
-        .map(|((tested, values), &is_worse)| match tested {
-            Ok(tested) => gate_one(tested, is_worse, pass_level, &later),
-            Err(why) => values.without_interval(*why),
-        })
-        .collect();
-    conclude(judgements)
+    let judge = |tested: &Tested<'_>, is_worse| gate_one(tested, is_worse, pass_level, &later);
+    together(metrics, design, looks.level(WORSE), Tested::p_worse, judge)
 }
 
-/// Judges whether the candidate differs from the baseline at all: as [`compare`](crate::compare), but of all metrics together, by Holm's
-/// method, at most 5 % are called better or worse that did not change, over all looks. A metric is equivalent where the
-/// 90 % interval of its change is within its margin (two one-sided tests). "Pass" says that every metric is better or
+/// Judges whether the candidate differs from the baseline at all: as
+/// [`compare`](crate::compare), but of all metrics together, by Holm's method, at most 5 % are called better or worse that
+/// did not change, over all looks. A metric is equivalent where the 90 % interval of its change is within its margin (two one-sided tests). "Pass" says that every metric is better or
 /// equivalent.
 pub fn contrast(metrics: &[Values], design: Design, looks: &Looks) -> Gate {
-    let tested: Vec<Result<Tested<'_>, NoEffect>> = metrics
+    let level = looks.level(PASS);
+    let later = Later::of(looks, PASS / metrics.len().max(1) as f64 / 2.0, PASS);
+    let judge = |tested: &Tested<'_>, differs| contrast_one(tested, differs, level, &later);
+    together(metrics, design, level, Tested::p_differs, judge)
+}
+
+/// Judges all metrics together: `judge` is given each with whether Holm's method rejects, at this level, the hypothesis
+/// of which `p_value` is the probability.
+fn together<'a>(
+    metrics: &'a [Values],
+    design: Design,
+    level: f64,
+    p_value: impl Fn(&Tested<'a>) -> f64,
+    judge: impl Fn(&Tested<'a>, bool) -> Judgement,
+) -> Gate {
+    let tested: Vec<Result<Tested<'a>, NoEffect>> = metrics
         .iter()
         .map(|values| Tested::of(values, design))
         .collect();
-    let level = looks.level(PASS);
     let p_values: Vec<f64> = tested
         .iter()
-        .map(|one| one.as_ref().map_or(1.0, Tested::p_differs))
+        .map(|one| one.as_ref().map_or(1.0, &p_value))
         .collect();
     let rejected = holm(&p_values, level);
-    let later = Later::of(looks, PASS / metrics.len().max(1) as f64 / 2.0, PASS);
-    let judgements: Vec<Judgement> = tested
-        .iter()
-        .zip(metrics)
-        .zip(&rejected)
-        .map(|((tested, values), &differs)| match tested {
-            Ok(tested) => contrast_one(tested, differs, level, &later),
-            Err(why) => values.without_interval(*why),
-        })
-        .collect();
-    conclude(judgements)
+    let judgements =
+        tested
+            .iter()
+            .zip(metrics)
+            .zip(rejected)
+            .map(|((tested, values), rejected)| match tested {
+                Ok(tested) => judge(tested, rejected),
+                Err(why) => values.without_interval(*why),
+            });
+    conclude(judgements.collect())
 }
 
 /// What is left for later looks, by which runs that are still needed and the detectable change are computed.
@@ -178,7 +173,7 @@ fn conclude(metrics: Vec<Judgement>) -> Gate {
 }
 
 fn gate_one(tested: &Tested<'_>, is_worse: bool, pass_level: f64, later: &Later<'_>) -> Judgement {
-    let half = tested.effect.interval(CONFIDENCE).high - tested.effect.log_ratio;
+    let half = tested.effect.half(CONFIDENCE);
     let decision = if is_worse {
         Decision::Worse
     } else if tested.p_pass() < pass_level {
@@ -223,27 +218,7 @@ fn holm(p_values: &[f64], level: f64) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::Direction;
-
-    fn latency(baseline: &[f64], candidate: &[f64], margin_percent: f64) -> Values {
-        Values {
-            metric: "p99_ttft_ms".into(),
-            direction: Direction::Lower,
-            baseline: baseline.to_vec(),
-            candidate: candidate.to_vec(),
-            margin_percent,
-        }
-    }
-
-    const NOISE: [f64; 5] = [-0.02, 0.01, 0.0, 0.015, -0.005];
-
-    /// Runs around `center` with a spread of 1.4 %.
-    fn runs(center: f64, sign: f64) -> Vec<f64> {
-        NOISE
-            .iter()
-            .map(|noise| center * (sign * noise).exp())
-            .collect()
-    }
+    use crate::example::{latency, runs};
 
     #[test]
     fn holm_is_that_of_statsmodels() {

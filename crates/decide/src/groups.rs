@@ -179,7 +179,7 @@ fn differences(found: &NotComparable) -> String {
 
 impl Groups {
     /// The groups of these runs. Runs that are INVALID or have no answer are left out. Names in `may_differ`
-    /// are settings that runs need not share; the beginning of a name with dots stands for all of it.
+    /// are settings that runs need not share; the beginning of a name with dots covers all below it.
     ///
     /// # Errors
     ///

@@ -1,13 +1,12 @@
 //! From the runs of two groups to a decision for each metric, and one for all.
 
+use inferometer_metrics::{CONFIDENCE, t_quantile};
 use serde::Serialize;
 
 use crate::effect::{Design, Effect, NoEffect};
 use crate::metric::{Direction, unit};
-use crate::power::{needed_measured_errors, power, t_above, t_quantile};
+use crate::power::{needed_measured_errors, power, t_above};
 
-/// Confidence of the intervals that are shown, and 1 − the error probability of "better" and "worse".
-pub const CONFIDENCE: f64 = 0.95;
 /// The probability with which the detectable change is found.
 pub const POWER: f64 = 0.8;
 /// The same for each of the two sides of an equivalence, so that both are found with [`POWER`].
@@ -77,7 +76,7 @@ pub struct Judgement {
     /// change is as it looks now; 0 where it is decided, absent where 1,000 are not enough or the noise is
     /// unknown.
     pub pairs_needed: Option<usize>,
-    /// Why there is no interval.
+    /// The reason for a missing interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -243,7 +242,7 @@ pub fn compare(metrics: &[Values], design: Design) -> Vec<Judgement> {
 }
 
 fn compare_one(tested: &Tested<'_>) -> Judgement {
-    let half = tested.effect.interval(CONFIDENCE).high - tested.effect.log_ratio;
+    let half = tested.effect.half(CONFIDENCE);
     let (harm, margin) = (tested.harm, tested.margin);
     let decision = if harm.abs() + half < margin {
         Decision::Equivalent
@@ -269,26 +268,7 @@ fn compare_one(tested: &Tested<'_>) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn latency(baseline: &[f64], candidate: &[f64], margin_percent: f64) -> Values {
-        Values {
-            metric: "p99_ttft_ms".into(),
-            direction: Direction::Lower,
-            baseline: baseline.to_vec(),
-            candidate: candidate.to_vec(),
-            margin_percent,
-        }
-    }
-
-    const NOISE: [f64; 5] = [-0.02, 0.01, 0.0, 0.015, -0.005];
-
-    /// Runs around `center` with a spread of 1.4 %.
-    fn runs(center: f64, sign: f64) -> Vec<f64> {
-        NOISE
-            .iter()
-            .map(|noise| center * (sign * noise).exp())
-            .collect()
-    }
+    use crate::example::{latency, runs};
 
     #[test]
     fn a_comparison_has_four_answers() {

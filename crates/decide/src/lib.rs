@@ -8,6 +8,8 @@
 //! Pure: no files, no clock, no random numbers.
 
 mod effect;
+#[cfg(test)]
+mod example;
 mod foresight;
 mod gate;
 mod gate_file;
@@ -19,11 +21,11 @@ mod power;
 mod recipe;
 
 pub use effect::{Design, Effect, Interval, NoEffect};
-pub use foresight::{Foresight, foresee};
+pub use foresight::{Foreseen, Foresight, foresee};
 pub use gate::{Gate, Outcome, contrast, gate};
 pub use gate_file::{DecisionFile, GateError, GateFile, Look};
 pub use groups::{Asked, DecideError, Failures, Groups, LeftOut, Member, NotComparable};
-pub use judge::{CONFIDENCE, Decision, Judgement, POWER, Values, compare};
+pub use judge::{Decision, Judgement, POWER, Values, compare};
 pub use looks::Looks;
 pub use metric::{Direction, Row, number, unit};
-pub use recipe::{Difference, Recipe, flatten};
+pub use recipe::{Difference, Recipe, flatten, is_below};

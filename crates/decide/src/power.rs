@@ -14,11 +14,6 @@ const STEPS: usize = 40;
 /// No solution is searched beyond this noncentrality.
 const LARGEST: f64 = 1e6;
 
-/// The quantile of Student's t with `freedom` degrees of freedom.
-pub(crate) fn t_quantile(probability: f64, freedom: f64) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom).map_or(f64::NAN, |t| t.inverse_cdf(probability))
-}
-
 /// The probability that Student's t with `freedom` degrees of freedom is above `t`.
 pub(crate) fn t_above(t: f64, freedom: f64) -> f64 {
     if t.is_infinite() {
@@ -172,6 +167,8 @@ impl PowerCurve {
 
 #[cfg(test)]
 mod tests {
+    use inferometer_metrics::t_quantile;
+
     use super::*;
 
     /// Critical value, noncentrality, freedom, probability.

@@ -72,7 +72,7 @@ impl Recipe {
             if let Some(value) = value {
                 settings.insert(name.to_owned(), plain(value));
             } else if name == CAP && row.contains_key(CAP) {
-                // vLLM writes null where there is no cap.
+                // vLLM writes null for a run without a cap.
                 settings.insert(name.to_owned(), NO_CAP.into());
             }
         }
@@ -137,8 +137,8 @@ impl Recipe {
     }
 }
 
-/// True for a setting that `name` stands for: itself, or all below it.
-pub(crate) fn is_below(path: &str, name: &str) -> bool {
+/// True for a setting that `name` covers: itself, or all below it.
+pub fn is_below(path: &str, name: &str) -> bool {
     path.strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -9,7 +9,7 @@ use inferometer_decide::{Decision, Design, Looks, Outcome, Values, compare, cont
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use setup::Setup;
+use setup::{Setup, first_pairs};
 
 const SEEDS: [u64; 2] = [1, 2];
 const EXPERIMENTS: usize = 1_000;
@@ -171,15 +171,6 @@ fn intervals_of_the_change_cover_it() {
             found.low_percent.unwrap() <= 3.0 && 3.0 <= found.high_percent.unwrap()
         });
     }
-}
-
-fn first_pairs(metrics: &[Values], pairs: usize) -> Vec<Values> {
-    let cut = |values: &Values| Values {
-        baseline: values.baseline[..pairs].to_vec(),
-        candidate: values.candidate[..pairs].to_vec(),
-        ..values.clone()
-    };
-    metrics.iter().map(cut).collect()
 }
 
 /// Looks after 4, 6, 8 and 10 pairs, and a stop at the first answer.

@@ -8,15 +8,6 @@ use crate::passes::run;
 use crate::summarise::SummaryCollector;
 use crate::{Extras, Intervals, MetricSettings, Summary};
 
-/// [`summarise`](crate::summarise) and [`extras`](crate::extras) in the same three passes over the
-/// records.
-pub fn analyse(records: &dyn Records, settings: &MetricSettings) -> (Summary, Extras) {
-    let mut summary = SummaryCollector::new(settings);
-    let mut extras = ExtrasCollector::new(settings);
-    run(records, &mut [&mut summary, &mut extras]);
-    (summary.finish(), extras.finish())
-}
-
 /// The numbers of a run and how precise they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Analysis {
@@ -28,8 +19,9 @@ pub struct Analysis {
     pub intervals: Intervals,
 }
 
-/// As [`analyse`], with the intervals of the numbers, in the same three passes.
-pub fn analyse_with_intervals(records: &dyn Records, settings: &MetricSettings) -> Analysis {
+/// [`summarise`](crate::summarise), [`extras`](crate::extras) and the intervals of their numbers, in the same three passes
+/// over the records.
+pub fn analyse(records: &dyn Records, settings: &MetricSettings) -> Analysis {
     let mut summary = SummaryCollector::new(settings);
     let mut extras = ExtrasCollector::new(settings);
     let mut intervals = IntervalCollector::new(settings);

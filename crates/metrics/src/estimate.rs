@@ -5,6 +5,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// Confidence of the interval.
 pub const CONFIDENCE: f64 = 0.95;
 
+/// Standard errors of a normal distribution at [`CONFIDENCE`].
+pub(crate) const NORMAL: f64 = 1.959_963_985;
+
 /// Mean of a sample with its spread and interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -41,10 +44,7 @@ impl Estimate {
             .sum::<f64>()
             / (count - 1.0))
             .sqrt();
-        let t = StudentsT::new(0.0, 1.0, count - 1.0)
-            .ok()?
-            .inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
-        let half = t * sd / count.sqrt();
+        let half = two_sided_t(CONFIDENCE, count - 1.0) * sd / count.sqrt();
         Some(Self {
             n,
             mean,
@@ -53,22 +53,57 @@ impl Estimate {
         })
     }
 
+    /// The square of the standard error of the mean, from two values on.
+    pub fn squared_error(&self) -> Option<f64> {
+        Some(self.sd?.powi(2) / self.n as f64)
+    }
+
+    /// The error of the difference between this mean and `other`'s by Welch's method, which lets the two
+    /// spread differently. `None` unless both have two values or more.
+    pub fn welch(&self, other: &Self) -> Option<Welch> {
+        let (a, b) = (self.squared_error()?, other.squared_error()?);
+        let (a_freedom, b_freedom) = (self.n as f64 - 1.0, other.n as f64 - 1.0);
+        let freedom = if a + b > 0.0 {
+            (a + b).powi(2) / (a.powi(2) / a_freedom + b.powi(2) / b_freedom)
+        } else {
+            a_freedom + b_freedom
+        };
+        Some(Welch {
+            standard_error: (a + b).sqrt(),
+            freedom,
+        })
+    }
+
     /// Interval of how much larger this mean is than `other`'s, at [`CONFIDENCE`], by Welch's
-    /// method, which lets the two spread differently. `None` unless both have two values or more.
+    /// method. `None` unless both have two values or more.
     pub fn difference(&self, other: &Self) -> Option<(f64, f64)> {
-        let part = |one: &Self| Some((one.sd?.powi(2) / one.n as f64, one.n as f64 - 1.0));
-        let ((a, a_freedom), (b, b_freedom)) = (part(self)?, part(other)?);
+        let Welch {
+            standard_error,
+            freedom,
+        } = self.welch(other)?;
         let difference = self.mean - other.mean;
-        if a + b == 0.0 {
-            return Some((difference, difference));
-        }
-        let freedom = (a + b).powi(2) / (a.powi(2) / a_freedom + b.powi(2) / b_freedom);
-        let t = StudentsT::new(0.0, 1.0, freedom)
-            .ok()?
-            .inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
-        let half = t * (a + b).sqrt();
+        let half = two_sided_t(CONFIDENCE, freedom) * standard_error;
         Some((difference - half, difference + half))
     }
+}
+
+/// The standard error of a difference of two means, with its degrees of freedom.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Welch {
+    /// The standard error.
+    pub standard_error: f64,
+    /// Its degrees of freedom.
+    pub freedom: f64,
+}
+
+/// The quantile of Student's t with `freedom` degrees of freedom; infinite without any.
+pub fn t_quantile(probability: f64, freedom: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(probability))
+}
+
+/// Student's t that is exceeded in either direction with a probability of 1 − `confidence`.
+pub fn two_sided_t(confidence: f64, freedom: f64) -> f64 {
+    t_quantile(f64::midpoint(1.0, confidence), freedom)
 }
 
 #[cfg(test)]

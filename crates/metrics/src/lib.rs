@@ -19,8 +19,8 @@ mod times;
 pub mod traffic;
 mod verdict;
 
-pub use analyse::{Analysis, analyse, analyse_with_intervals};
-pub use estimate::{CONFIDENCE, Estimate};
+pub use analyse::{Analysis, analyse};
+pub use estimate::{CONFIDENCE, Estimate, Welch, t_quantile, two_sided_t};
 pub use event_tokens::tokens_by_event;
 pub use extras::{
     Arrival, Backlog, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput,
@@ -30,7 +30,6 @@ pub use extras::{
 };
 pub use intervals::{
     Bounds, IfIndependent, IntervalUnit, Intervals, MetricInterval, Refusal, Scope,
-    requests_for_interval,
 };
 pub use settings::{
     MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,

@@ -63,6 +63,11 @@ impl Default for MetricSettings {
 }
 
 impl MetricSettings {
+    /// True when the summary has the metric: it is selected, and the run has it.
+    pub(crate) fn shows(&self, metric: Metric) -> bool {
+        self.selected.contains(&metric) && self.has(metric)
+    }
+
     /// True when this run has the metric: queueing needs a cap, and the first three need tokens.
     pub fn has(&self, metric: Metric) -> bool {
         let has_tokens = self.kind == Kind::Generation && self.has_tokenizer;

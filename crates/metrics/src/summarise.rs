@@ -7,7 +7,7 @@ use inferometer_core::{Nanos, Record, Records};
 use crate::numpy::{self, StreamingSum};
 use crate::passes::{Collector, run};
 use crate::quantiles::Quantiles;
-use crate::times::{Times, gaps_seconds, last_instant};
+use crate::times::{Times, counts_gaps, gaps_seconds, last_instant};
 use crate::{Kind, Metric, MetricSettings, MetricStats, Slo, Summary};
 
 /// The numbers of a run under vLLM's definitions, from its records alone.
@@ -106,8 +106,7 @@ impl<'a> SummaryCollector<'a> {
             summary.max_output_tokens_per_s = self.seconds.most_events() as f64;
             summary.max_concurrent_requests = self.seconds.max_active();
         }
-        let shown =
-            |metric: &Metric| self.settings.selected.contains(metric) && self.settings.has(*metric);
+        let shown = |metric: &Metric| self.settings.shows(*metric);
         summary.stats = Metric::ALL
             .into_iter()
             .filter(shown)
@@ -163,7 +162,7 @@ impl<'a> SummaryCollector<'a> {
 
     /// The gaps that count: those within an answer in one piece are unknown, and 0 with vLLM.
     fn gaps<'r>(&self, record: &'r Record) -> impl Iterator<Item = Nanos> + use<'r> {
-        let counts = self.settings.as_vllm || !record.is_in_one_piece();
+        let counts = counts_gaps(record, self.settings);
         record.gaps().filter(move |_| counts)
     }
 

@@ -52,7 +52,7 @@ impl Times {
     }
 
     /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to
-    /// one token, and where it is unknown: without a time to first token, where nobody says how many
+    /// one token, and where it is unknown: without a time to first token, where it is not reported how many
     /// tokens are hidden, and for an answer in one piece, whose TPOT is 0 with vLLM.
     ///
     /// Reasoning that the server counts and keeps to itself comes before the first token, so that its
@@ -138,4 +138,9 @@ pub(crate) fn last_instant(record: &Record) -> Nanos {
         record.dequeued,
     ];
     instants.into_iter().flatten().max().unwrap_or_default()
+}
+
+/// True where the gaps of an answer count: those within an answer in one piece are unknown, and 0 with vLLM.
+pub(crate) fn counts_gaps(record: &Record, settings: &MetricSettings) -> bool {
+    settings.as_vllm || !record.is_in_one_piece()
 }

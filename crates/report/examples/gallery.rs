@@ -8,9 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use inferometer_metrics::{
-    Analysis, MetricSettings, VerdictSettings, analyse_with_intervals, judge,
-};
+use inferometer_metrics::{Analysis, VerdictSettings, judge};
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
@@ -28,13 +26,7 @@ fn page(n: usize, lang: Lang) -> String {
         summary,
         extras,
         intervals,
-    } = analyse_with_intervals(
-        &records,
-        &MetricSettings {
-            finite_rate: true,
-            ..MetricSettings::default()
-        },
-    );
+    } = fixture::analysis(&records);
     let health = fixture::health();
     let verdict = judge(
         &summary,

@@ -5,6 +5,7 @@ mod words;
 use std::collections::BTreeSet;
 
 use inferometer_core::FIRST_MEANING;
+use inferometer_decide::{Decision, Direction};
 use inferometer_metrics::Estimate;
 use serde_json::{Value, json};
 
@@ -13,8 +14,7 @@ use crate::document::Document;
 use crate::format::cell;
 use crate::visualize::{Row, Run, fold, parse_rows};
 use words::{
-    Better, Decision, RESPONSE, SERVICE, better, differs, label, letter, number, relative_text,
-    setting_text, signed,
+    RESPONSE, SERVICE, better, differs, label, letter, number, relative_text, setting_text, signed,
 };
 
 /// Settings of a result file that decide what was measured, in display order.
@@ -143,10 +143,10 @@ impl Comparison {
                     Some(((*value)? - base) / base)
                 };
                 let others = self.sides[1..].iter().map(|side| self.decision(side, &key, better));
-                let decisions: Vec<Value> = std::iter::once(Decision::Nothing).chain(others).map(Value::from).collect();
+                let decisions: Vec<Option<Decision>> = std::iter::once(None).chain(others).collect();
                 json!({
                     "key": key,
-                    "better": match better { Better::Higher => "higher", Better::Lower => "lower", Better::Neither => "neither" },
+                    "better": match better { Some(Direction::Higher) => "higher", Some(Direction::Lower) => "lower", None => "neither" },
                     "values": values,
                     "difference": values.iter().map(against).collect::<Vec<_>>(),
                     "relative": values.iter().map(relative).collect::<Vec<_>>(),
@@ -397,24 +397,25 @@ impl Comparison {
     }
 
     /// Whether a side is better than the first by a number: only an interval tells.
-    fn decision(&self, side: &Runs, key: &str, better: Better) -> Decision {
-        let (Some(base), Some(value)) = (self.sides[0].value(key), side.value(key)) else {
-            return Decision::Nothing;
-        };
-        if better == Better::Neither {
-            return Decision::Nothing;
-        }
+    fn decision(&self, side: &Runs, key: &str, better: Option<Direction>) -> Option<Decision> {
+        let (base, value) = (self.sides[0].value(key)?, side.value(key)?);
+        let better = better?;
         let data = self.sides[0].sound().next().is_some() && side.sound().next().is_some();
-        match value.difference(&base).filter(|_| data) {
-            Some((low, _)) if low > 0.0 => Decision::of(better == Better::Higher),
-            Some((_, high)) if high < 0.0 => Decision::of(better == Better::Lower),
-            _ => Decision::CannotTell,
-        }
+        let larger = match value.difference(&base).filter(|_| data) {
+            Some((low, _)) if low > 0.0 => true,
+            Some((_, high)) if high < 0.0 => false,
+            _ => return Some(Decision::CannotTell),
+        };
+        Some(if larger == (better == Direction::Higher) {
+            Decision::Better
+        } else {
+            Decision::Worse
+        })
     }
 
     /// Numbers other than settings that at least one run has: response latency, then E2EL, which
     /// together are what users wait, then the others in file order.
-    fn metrics(&self) -> Vec<(String, Better)> {
+    fn metrics(&self) -> Vec<(String, Option<Direction>)> {
         let mut keys: Vec<String> = Vec::new();
         let runs = || self.sides.iter().flat_map(|side| &side.runs);
         let mut own: Vec<String> = Vec::new();

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use inferometer_core::visible;
 use inferometer_decide::{
-    CONFIDENCE, Decision, Design, Foresight, Gate, Groups, Judgement, LeftOut, Member, Outcome,
+    Decision, Design, Foresight, Gate, Groups, Judgement, LeftOut, Member, Outcome,
 };
+use inferometer_metrics::CONFIDENCE;
 use serde_json::{Value, json};
 
 use crate::Lang;
@@ -20,7 +21,7 @@ const PAIRS: usize = 12;
 #[derive(Clone, Copy, Debug)]
 pub enum Question<'a> {
     /// How does each metric differ?
-    Compare,
+    Compare(&'a [Judgement]),
     /// Is any metric worse by more than its margin?
     Gate(&'a Gate),
     /// Does the candidate differ, in pairs of runs?
@@ -30,8 +31,16 @@ pub enum Question<'a> {
 impl<'a> Question<'a> {
     const fn answer(self) -> Option<&'a Gate> {
         match self {
-            Self::Compare => None,
+            Self::Compare(_) => None,
             Self::Gate(gate) | Self::Ab(gate) => Some(gate),
+        }
+    }
+
+    /// Each metric.
+    pub(crate) fn metrics(self) -> &'a [Judgement] {
+        match self {
+            Self::Compare(metrics) => metrics,
+            Self::Gate(gate) | Self::Ab(gate) => &gate.metrics,
         }
     }
 
@@ -42,12 +51,19 @@ impl<'a> Question<'a> {
     /// A decision in words.
     pub(crate) const fn word(self, decision: Decision, lang: Lang) -> &'static str {
         match decision {
-            Decision::Better => lang.pick("better", "更好"),
-            Decision::Worse => lang.pick("worse", "更差"),
             Decision::Equivalent if self.is_gate() => lang.pick("within the margin", "在容差内"),
-            Decision::Equivalent => lang.pick("equivalent", "等效"),
-            Decision::CannotTell => lang.pick("cannot tell", "无法判断"),
+            other => word(other, lang),
         }
+    }
+}
+
+/// A decision about a metric in words.
+pub(crate) const fn word(decision: Decision, lang: Lang) -> &'static str {
+    match decision {
+        Decision::Better => lang.pick("better", "更好"),
+        Decision::Worse => lang.pick("worse", "更差"),
+        Decision::Equivalent => lang.pick("equivalent", "等效"),
+        Decision::CannotTell => lang.pick("cannot tell", "无法判断"),
     }
 }
 
@@ -56,14 +72,10 @@ impl<'a> Question<'a> {
 pub struct DecisionReport<'a> {
     /// The runs.
     pub groups: &'a Groups,
-    /// Each metric.
-    pub metrics: &'a [Judgement],
-    /// What was asked.
+    /// What was asked, with the answer.
     pub question: Question<'a>,
-    /// What more pairs will be able to see, each with the numbers of pairs in `pairs`; empty unless it was asked.
-    pub foresight: &'a [Foresight],
-    /// The numbers of pairs of `foresight`.
-    pub pairs: &'a [usize],
+    /// What more pairs will be able to see, where it was asked.
+    pub foresight: Option<&'a Foresight>,
     /// Language of text and Markdown.
     pub lang: Lang,
 }
@@ -97,14 +109,14 @@ impl DecisionReport<'_> {
             "failed_fraction": self.groups.failures,
             "settings_known": !self.groups.settings_unknown,
             "allowed_differences": self.groups.allowed,
-            "metrics": self.metrics,
+            "metrics": self.question.metrics(),
         });
         if let Some(gate) = self.question.answer() {
             found["decision"] = json!(gate.decision);
             found["pairs_needed"] = json!(gate.pairs_needed);
         }
-        if !self.foresight.is_empty() {
-            found["foresight"] = json!({"pairs": self.pairs, "metrics": self.foresight});
+        if let Some(foresight) = self.foresight {
+            found["foresight"] = json!(foresight);
         }
         found
     }
@@ -112,7 +124,8 @@ impl DecisionReport<'_> {
     /// As JUnit XML, a test case for each metric: worse is a failure, cannot tell is skipped.
     pub fn to_junit(&self) -> String {
         let count = |decision: Decision| {
-            self.metrics
+            self.question
+                .metrics()
                 .iter()
                 .filter(|one| one.decision == decision)
                 .count()
@@ -121,11 +134,11 @@ impl DecisionReport<'_> {
         let _ = writeln!(
             out,
             "<testsuite name=\"inferometer gate\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">",
-            self.metrics.len(),
+            self.question.metrics().len(),
             count(Decision::Worse),
             count(Decision::CannotTell)
         );
-        for metric in self.metrics {
+        for metric in self.question.metrics() {
             let sentence = escape(&visible(&sentence(metric, self.question, Lang::En)));
             let inner = match metric.decision {
                 Decision::Worse => format!("<failure message=\"{sentence}\"/>"),
@@ -153,7 +166,7 @@ impl DecisionReport<'_> {
             )
         };
         let failures = self.failures_sentence().map(|text| warning(&text));
-        let of_metrics = self.metrics.iter().filter_map(|metric| {
+        let of_metrics = self.question.metrics().iter().filter_map(|metric| {
             let kind = match metric.decision {
                 Decision::Worse => "error",
                 Decision::CannotTell => "warning",
@@ -171,7 +184,7 @@ impl DecisionReport<'_> {
         let lang = self.lang;
         let mut doc = Document::default();
         match self.question {
-            Question::Compare => doc.heading(
+            Question::Compare(_) => doc.heading(
                 1,
                 lang.pick("Comparison of two groups of runs", "两组运行的对比"),
             ),
@@ -193,7 +206,12 @@ impl DecisionReport<'_> {
             lang.pick("decision", "结论"),
             lang.pick("runs needed", "还需次数"),
         ];
-        let rows = self.metrics.iter().map(|metric| self.row(metric)).collect();
+        let rows = self
+            .question
+            .metrics()
+            .iter()
+            .map(|metric| self.row(metric))
+            .collect();
         doc.table(&head, rows);
         doc.text(self.explanation());
         self.foresight_part(&mut doc);
@@ -201,9 +219,9 @@ impl DecisionReport<'_> {
     }
 
     fn foresight_part(&self, doc: &mut Document) {
-        if self.foresight.is_empty() {
+        let Some(Foresight { pairs, metrics }) = self.foresight else {
             return;
-        }
+        };
         let lang = self.lang;
         doc.heading(
             2,
@@ -216,11 +234,11 @@ impl DecisionReport<'_> {
             lang.pick("Metric", "指标").to_owned(),
             lang.pick("spread of runs", "运行间波动").to_owned(),
         ];
-        head.extend(self.pairs.iter().map(|pairs| match lang {
+        head.extend(pairs.iter().map(|pairs| match lang {
             Lang::En => format!("{pairs} pairs"),
             Lang::Zh => format!("{pairs} 对"),
         }));
-        let rows = self.foresight.iter().map(|one| {
+        let rows = metrics.iter().map(|one| {
             let detectable = one
                 .detectable_percent
                 .iter()
@@ -331,9 +349,13 @@ impl DecisionReport<'_> {
     }
 
     fn explanation(&self) -> String {
-        let single = self.metrics.iter().any(|one| one.low_percent.is_none());
+        let single = self
+            .question
+            .metrics()
+            .iter()
+            .any(|one| one.low_percent.is_none());
         let rule = match self.question {
-            Question::Compare => self.lang.pick(
+            Question::Compare(_) => self.lang.pick(
                 "Equivalent: the interval of the change is within the margin, whether or not it contains 0. Otherwise better \
                  or worse: it does not contain 0. Intervals are of one metric each: of 20 metrics that did not change, about one is called better or worse.",
                 "等效：变化的区间在容差之内，无论是否含 0。否则更好或更差：区间不含 0。每个区间只针对一个指标：20 个未变化的指标中，约有一个会被判为\

@@ -29,7 +29,7 @@ impl DecisionReport<'_> {
         };
         let mut figure = Figure {
             width: 1500.0,
-            row_height: 140.0 + 22.0 * self.metrics.len().max(8) as f64,
+            row_height: 140.0 + 22.0 * self.question.metrics().len().max(8) as f64,
             title: lang.pick("Baseline and candidate", "基准与候选").into(),
             subtitle: lang
                 .pick(
@@ -50,12 +50,13 @@ impl DecisionReport<'_> {
         };
         let mut panels = vec![self.forest()];
         panels.extend(
-            self.metrics
+            self.question
+                .metrics()
                 .iter()
                 .take(RUN_PANELS)
                 .map(|metric| self.runs(metric)),
         );
-        let (shown, all) = (panels.len() - 1, self.metrics.len());
+        let (shown, all) = (panels.len() - 1, self.question.metrics().len());
         if shown < all {
             figure.notes.push(match lang {
                 crate::Lang::En => format!("Runs are drawn of the first {shown} of {all} metrics."),
@@ -68,7 +69,7 @@ impl DecisionReport<'_> {
     /// One line for each metric, the first at the top.
     fn forest(&self) -> Panel {
         let lang = self.lang;
-        let ends = self.metrics.iter().flat_map(|one| {
+        let ends = self.question.metrics().iter().flat_map(|one| {
             [
                 Some(one.change_percent),
                 one.low_percent,
@@ -83,7 +84,8 @@ impl DecisionReport<'_> {
             .min(WIDEST)
             * 1.05;
         let names = self
-            .metrics
+            .question
+            .metrics()
             .iter()
             .rev()
             .map(|one| one.metric.clone())
@@ -95,7 +97,7 @@ impl DecisionReport<'_> {
             Axis::categories("", names),
         );
         panel.marks.push(Mark::Vertical(0.0, String::new()));
-        for (row, metric) in self.metrics.iter().rev().enumerate() {
+        for (row, metric) in self.question.metrics().iter().rev().enumerate() {
             let row = row as f64;
             let clipped = |percent: f64| percent.clamp(-widest, widest);
             if let (Some(low), Some(high)) = (metric.low_percent, metric.high_percent) {

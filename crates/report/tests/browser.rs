@@ -6,9 +6,7 @@ mod fixture;
 use std::path::Path;
 use std::process::Command;
 
-use inferometer_metrics::{
-    Analysis, MetricSettings, VerdictSettings, analyse_with_intervals, judge,
-};
+use inferometer_metrics::{Analysis, VerdictSettings, judge};
 use inferometer_report::visualize::{Row, dashboard, parse_rows};
 use inferometer_report::{Lang, RunAbout, RunPageInput, run_page, timeline_page};
 use inferometer_testkit::{or_skip, program};
@@ -195,13 +193,7 @@ fn a_page_of_a_hundred_thousand_requests_is_smooth_and_says_that_it_shows_a_samp
         summary,
         extras,
         intervals,
-    } = analyse_with_intervals(
-        &records,
-        &MetricSettings {
-            finite_rate: true,
-            ..MetricSettings::default()
-        },
-    );
+    } = fixture::analysis(&records);
     let health = fixture::health();
     let page = run_page(&RunPageInput {
         title: "many",
@@ -247,13 +239,7 @@ fn the_run_page_shows_curves_slow_requests_and_errors() {
         summary,
         extras,
         intervals,
-    } = analyse_with_intervals(
-        &records,
-        &MetricSettings {
-            finite_rate: true,
-            ..MetricSettings::default()
-        },
-    );
+    } = fixture::analysis(&records);
     let health = fixture::health();
     let verdict = judge(&summary, &extras, &health, &VerdictSettings::default());
     let page = run_page(&RunPageInput {

@@ -32,10 +32,8 @@ fn a_gate_is_shown_in_every_form() {
     for lang in [Lang::En, Lang::Zh] {
         let report = DecisionReport {
             groups: &groups,
-            metrics: &found.metrics,
             question: Question::Gate(&found),
-            foresight: &[],
-            pairs: &[],
+            foresight: None,
             lang,
         };
         let name = |form: &str| format!("gate_{form}_{}", lang.pick("en", "zh"));

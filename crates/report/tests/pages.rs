@@ -2,9 +2,7 @@
 
 mod fixture;
 
-use inferometer_metrics::{
-    Analysis, MetricSettings, VerdictSettings, analyse_with_intervals, judge,
-};
+use inferometer_metrics::{Analysis, VerdictSettings, judge};
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{Row, dashboard, latency_figure, parse_rows};
 use inferometer_report::{
@@ -254,13 +252,7 @@ fn the_run_page_has_the_data_of_the_records() {
         summary,
         extras,
         intervals,
-    } = analyse_with_intervals(
-        &records,
-        &MetricSettings {
-            finite_rate: true,
-            ..MetricSettings::default()
-        },
-    );
+    } = fixture::analysis(&records);
     let health = fixture::health();
     let verdict = judge(&summary, &extras, &health, &VerdictSettings::default());
     let page = run_page(&RunPageInput {

@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["core"]),
     ("workload", &["core", "os"]),
     ("metrics", &["core"]),
-    ("decide", &["core"]),
+    ("decide", &["core", "metrics"]),
     ("results", &["core", "os"]),
     ("wire", &["core", "os"]),
     ("telemetry", &["core", "os"]),

@@ -3,13 +3,13 @@
 
 use inferometer_core::hex;
 use inferometer_core::redact::redact_json;
-use inferometer_decide::flatten;
+use inferometer_decide::{flatten, is_below};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{RunFacts, RunSpec};
 
-/// Settings that decide where a run is made and how the client works, not what is measured; a name stands for
+/// Settings that decide where a run is made and how the client works, not what is measured; a name covers
 /// all below it.
 const NOT_MEASURED: [&str; 18] = [
     "target.base_urls",
@@ -46,12 +46,8 @@ impl RunSpec {
         redact_json(&mut settings);
         without_seeds(&mut settings);
         let mut settings: Map<String, Value> = flatten(&settings);
-        settings.retain(|path, _| {
-            !NOT_MEASURED.iter().chain(&ONLY_SHOWN).any(|name| {
-                path.strip_prefix(name)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
-        });
+        let left_out = || NOT_MEASURED.iter().chain(&ONLY_SHOWN);
+        settings.retain(|path, _| !left_out().any(|name| is_below(path, name)));
         let settings = Value::Object(settings);
         let hash = hex(&Sha256::digest(settings.to_string()));
         let mut recipe = json!({"hash": hash[..16], "settings": settings});

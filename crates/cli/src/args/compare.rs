@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use inferometer_report::Lang;
 
-use super::groups::GroupArgs;
+use super::groups::{FormArgs, GroupArgs};
 
 /// Arguments of `inferometer compare`.
 #[derive(Clone, Debug, Args)]
@@ -27,13 +26,7 @@ pub(crate) struct CompareArgs {
         requires = "baseline"
     )]
     pub(crate) margin: f64,
-    /// Print Markdown.
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) markdown: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Language: en or zh.
-    #[arg(long, default_value = "en", value_name = "LANG")]
-    pub(crate) lang: Lang,
+    /// In which form.
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
 }

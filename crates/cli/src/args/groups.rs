@@ -51,6 +51,14 @@ pub(crate) struct GateArgs {
     /// Print annotations of GitHub Actions as well.
     #[arg(long, conflicts_with = "json")]
     pub(crate) github: bool,
+    /// In which form.
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+/// How a comparison is printed; as text by default.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FormArgs {
     /// Print Markdown.
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,

@@ -35,7 +35,7 @@ pub(crate) use connection::{Balance, Connect, ConnectionArgs};
 pub(crate) use dataset::DatasetArgs;
 pub(crate) use engine::EngineArgs;
 pub(crate) use export::ExportArgs;
-pub(crate) use groups::{GateArgs, GroupArgs};
+pub(crate) use groups::{FormArgs, GateArgs, GroupArgs};
 pub(crate) use run::{
     ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs, Ui,
 };

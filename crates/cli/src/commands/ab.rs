@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use inferometer_benchmark::{contrasted, draw_figure};
+use inferometer_benchmark::{contrasted, draw_figure, metric_values};
 use inferometer_campaign::{AbOptions, AbSide, Claim, Start, ab_campaign, planned_looks, words};
-use inferometer_decide::{Design, Groups, Looks, Outcome, contrast, foresee};
+use inferometer_decide::{Design, Groups, Looks, contrast, foresee};
 use inferometer_report::{DecisionReport, Question};
 use inferometer_results::write_in_folder;
 
@@ -24,6 +24,12 @@ pub(crate) fn ab(args: &AbArgs, output: &Output) -> Result<Exit, Failure> {
         None => vec![args.pairs],
     };
     let planned = looks.last().copied().unwrap_or(args.pairs);
+    let all = ab_campaign(&options(args, planned)).or_usage()?;
+    if args.dry_run {
+        output.print(&words::plan(&all, None));
+        return Ok(Exit::Good);
+    }
+    all.notes.iter().for_each(|note| output.note(note));
     let mut start = if args.resume {
         Start::Resume
     } else {
@@ -32,12 +38,6 @@ pub(crate) fn ab(args: &AbArgs, output: &Output) -> Result<Exit, Failure> {
     let mut exit = Exit::CannotTell;
     for (number, &pairs) in looks.iter().enumerate() {
         let campaign = ab_campaign(&options(args, pairs)).or_usage()?;
-        if args.dry_run {
-            let all = ab_campaign(&options(args, planned)).or_usage()?;
-            output.print(&words::plan(&all, None));
-            return Ok(Exit::Good);
-        }
-        campaign.notes.iter().for_each(|note| output.note(note));
         let settings = ExecutionSettings {
             start,
             show_stdout: false,
@@ -101,28 +101,22 @@ fn judge(args: &AbArgs, looks: &Looks, output: &Output) -> Result<Exit, Failure>
         Ok(groups) => groups,
         Err(error) => return refuse(&error, false, output),
     };
-    let values = contrasted(&groups, &args.metric, args.margin)?;
-    let found = contrast(&values, groups.design, looks).unless_more_fail(&groups);
-    let foresight = if args.aa {
-        foresee(&values, groups.design, &FORESEEN)
-    } else {
-        Vec::new()
+    let names = match args.metric.as_slice() {
+        [] => contrasted(&groups),
+        named => named.to_vec(),
     };
+    let values = metric_values(&groups, &names, args.margin)?;
+    let found = contrast(&values, groups.design, looks).unless_more_fail(&groups);
+    let foresight = args.aa.then(|| foresee(&values, groups.design, &FORESEEN));
     let report = DecisionReport {
         groups: &groups,
-        metrics: &found.metrics,
         question: Question::Ab(&found),
-        foresight: &foresight,
-        pairs: &FORESEEN,
+        foresight: foresight.as_ref(),
         lang: args.lang,
     };
     let json = serde_json::to_vec_pretty(&report.to_json()).or_failure()?;
     write_in_folder(&args.output_dir.join("decision.json"), &json).or_failure()?;
     draw_figure(&report.figure(), &args.output_dir.join("decision.png"))?;
     output.print(&report.to_text());
-    Ok(match found.decision {
-        Outcome::Pass => Exit::Good,
-        Outcome::Worse => Exit::RunFailed,
-        Outcome::CannotTell => Exit::CannotTell,
-    })
+    Ok(found.decision.into())
 }

@@ -26,10 +26,10 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
             sides.extend(file_rows(path).or_usage()?.into_iter().map(Side::from));
         }
     }
-    let comparison = Comparison::new(&sides, args.lang).or_usage()?;
-    if args.json {
+    let comparison = Comparison::new(&sides, args.form.lang).or_usage()?;
+    if args.form.json {
         output.print_line(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
-    } else if args.markdown {
+    } else if args.form.markdown {
         output.print(&comparison.to_markdown());
     } else {
         output.print(&comparison.to_text());

@@ -1,14 +1,14 @@
 //! `inferometer gate`, and `inferometer compare` for two groups of runs.
 
-use inferometer_benchmark::{Question, draw_figure, named_paths};
+use inferometer_benchmark::{Question, draw_figure, metric_values, named_paths};
 use inferometer_decide as decide;
-use inferometer_decide::{Asked, DecideError, Design, Groups, Member, Outcome};
+use inferometer_decide::{DecideError, Design, Groups, Member};
 use inferometer_report::{self as report, DecisionReport};
 use inferometer_results::write_in_folder;
 use serde_json::json;
 
 use super::collect::collect;
-use crate::args::{CompareArgs, GateArgs, GroupArgs};
+use crate::args::{CompareArgs, FormArgs, GateArgs, GroupArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
@@ -16,29 +16,23 @@ use inferometer_terminal::Output;
 pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failure> {
     let groups = match read(&args.groups, output)? {
         Ok(groups) => groups,
-        Err(error) => return refuse(&error, args.json, output),
+        Err(error) => return refuse(&error, args.form.json, output),
     };
-    let shared = groups.metrics();
-    let names = if args.metric.is_empty() {
-        &shared
-    } else {
-        &args.metric
+    let names = match args.metric.as_slice() {
+        [] => groups.metrics(),
+        named => named.to_vec(),
     };
-    let asked = names.iter().map(|name| Asked::new(name, args.margin));
-    let asked = asked.collect::<Result<Vec<_>, _>>().or_usage()?;
-    let metrics = decide::compare(&groups.values(&asked).or_usage()?, groups.design);
+    let metrics = decide::compare(&metric_values(&groups, &names, args.margin)?, groups.design);
     let report = DecisionReport {
         groups: &groups,
-        metrics: &metrics,
-        question: report::Question::Compare,
-        foresight: &[],
-        pairs: &[],
-        lang: args.lang,
+        question: report::Question::Compare(&metrics),
+        foresight: None,
+        lang: args.form.lang,
     };
     if let Some(path) = &args.groups.figure {
         draw_figure(&report.figure(), path)?;
     }
-    print(&report, args.json, args.markdown, output)?;
+    print(&report, &args.form, output)?;
     Ok(Exit::Good)
 }
 
@@ -63,16 +57,14 @@ pub(crate) fn gate(args: &GateArgs, output: &Output) -> Result<Exit, Failure> {
         .extend(question.may_differ.iter().cloned());
     let groups = match read(&groups, output)? {
         Ok(groups) => groups,
-        Err(error) => return refuse(&error, args.json, output),
+        Err(error) => return refuse(&error, args.form.json, output),
     };
     let gate = question.judge(&groups)?;
     let report = DecisionReport {
         groups: &groups,
-        metrics: &gate.metrics,
         question: report::Question::Gate(&gate),
-        foresight: &[],
-        pairs: &[],
-        lang: args.lang,
+        foresight: None,
+        lang: args.form.lang,
     };
     if let Some(path) = &args.junit {
         write_in_folder(path, report.to_junit().as_bytes()).or_failure()?;
@@ -80,15 +72,11 @@ pub(crate) fn gate(args: &GateArgs, output: &Output) -> Result<Exit, Failure> {
     if let Some(path) = &args.groups.figure {
         draw_figure(&report.figure(), path)?;
     }
-    print(&report, args.json, args.markdown, output)?;
+    print(&report, &args.form, output)?;
     if args.github {
         output.print(&report.to_annotations());
     }
-    Ok(match gate.decision {
-        Outcome::Pass => Exit::Good,
-        Outcome::Worse => Exit::RunFailed,
-        Outcome::CannotTell => Exit::CannotTell,
-    })
+    Ok(gate.decision.into())
 }
 
 /// Reads both groups. What is wrong with a file is an error of its own; that they cannot be compared is returned.
@@ -156,15 +144,10 @@ pub(super) fn refuse(error: &DecideError, as_json: bool, output: &Output) -> Res
     Ok(exit)
 }
 
-fn print(
-    report: &DecisionReport<'_>,
-    json: bool,
-    markdown: bool,
-    output: &Output,
-) -> Result<(), Failure> {
-    if json {
+fn print(report: &DecisionReport<'_>, form: &FormArgs, output: &Output) -> Result<(), Failure> {
+    if form.json {
         output.print_line(&serde_json::to_string_pretty(&report.to_json()).or_failure()?);
-    } else if markdown {
+    } else if form.markdown {
         output.print(&report.to_markdown());
     } else {
         output.print(&report.to_text());

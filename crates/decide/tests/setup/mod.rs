@@ -57,3 +57,13 @@ impl Setup {
             .collect()
     }
 }
+
+/// The values of the first pairs.
+pub fn first_pairs(metrics: &[Values], pairs: usize) -> Vec<Values> {
+    let cut = |values: &Values| Values {
+        baseline: values.baseline[..pairs].to_vec(),
+        candidate: values.candidate[..pairs].to_vec(),
+        ..values.clone()
+    };
+    metrics.iter().map(cut).collect()
+}

@@ -3,7 +3,7 @@
 use inferometer_core::random::{StreamRng, indexed_stream};
 use inferometer_core::{ClientHealth, Nanos, Record, Schedule, TokenSource};
 use inferometer_engine::{Finished, VirtualRequest, VirtualRun, simulate};
-use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_metrics::{Analysis, MetricSettings, VerdictSettings, analyse, judge};
 use inferometer_sim::engine::{ClusterConfig, Content, EngineConfig, EngineRequest};
 use rand::RngExt;
 
@@ -146,7 +146,9 @@ impl Scene {
 
     /// The codes of the reasons in the verdict.
     pub(crate) fn codes(&self) -> Vec<String> {
-        let (summary, extras) = analyse(&self.records, &self.metrics);
+        let Analysis {
+            summary, extras, ..
+        } = analyse(&self.records, &self.metrics);
         let verdict = judge(&summary, &extras, &self.health, &self.verdict);
         let reasons = verdict.reasons.into_iter();
         reasons.map(|reason| reason.code).collect()

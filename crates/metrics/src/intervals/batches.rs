@@ -1,9 +1,6 @@
 //! Batches of successive requests, and intervals from the spread between them.
-
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use super::{Bounds, Found, Refusal};
-use crate::estimate::CONFIDENCE;
+use crate::estimate::{CONFIDENCE, two_sided_t};
 use crate::numpy;
 
 /// Most batches, into which gaps are counted; the other number divides it.
@@ -63,14 +60,31 @@ impl Division {
     }
 }
 
-/// Requests from which on a run has an interval for this percentile (0 to 100); for means, pass 50.
-/// `None` for 0 and 100. More are needed where many are in flight at once.
-pub fn requests_for_interval(percentile: f64) -> Option<usize> {
-    let tail = smaller_part(percentile)?;
-    let division = Division { in_flight: 0.0 };
-    match division.by_number(0, Some(tail)) {
-        Err(Refusal::FewRequests { needed, .. }) => Some(needed),
-        _ => None,
+/// One latency of the requests that have it, in seconds.
+pub(super) struct Samples {
+    /// In order of the sends.
+    pub(super) in_order: Vec<f64>,
+    /// In ascending order.
+    pub(super) sorted: Vec<f64>,
+    /// Which of `in_order` are above the median.
+    above: Vec<bool>,
+}
+
+impl Samples {
+    pub(super) fn of(in_order: Vec<f64>) -> Self {
+        let mut sorted = in_order.clone();
+        numpy::sort(&mut sorted);
+        let above = above(&in_order, numpy::median(&sorted));
+        Self {
+            in_order,
+            sorted,
+            above,
+        }
+    }
+
+    pub(super) fn weighted(&self) -> Vec<Weighted> {
+        let one = |&sum: &f64| Weighted { sum, count: 1.0 };
+        self.in_order.iter().map(one).collect()
     }
 }
 
@@ -119,9 +133,7 @@ pub(super) fn smaller_part(percentile: f64) -> Option<f64> {
 
 /// The factor on the standard error, from Student's t with one degree of freedom less than batches.
 pub(super) fn t_quantile(batches: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, (batches - 1) as f64).map_or(f64::INFINITY, |t| {
-        t.inverse_cdf(f64::midpoint(1.0, CONFIDENCE))
-    })
+    two_sided_t(CONFIDENCE, (batches - 1) as f64)
 }
 
 /// The first item of each batch of `n` items, and `n`: batches differ in length by one at most.
@@ -203,19 +215,16 @@ pub(super) fn mean(value: f64, samples: &[Weighted], division: Division) -> Foun
     Ok(around(value, half, batches, variance.n_eff(n)))
 }
 
-/// Interval of a percentile, reported as `value`: sectioning on the logarithm. `samples` are in
-/// order of the sends; `sorted` are the same in ascending order.
-pub(super) fn percentile(
-    value: f64,
-    p: f64,
-    samples: &[f64],
-    sorted: &[f64],
-    division: Division,
-) -> Found {
+/// Interval of a percentile, reported as `value`: sectioning on the logarithm.
+pub(super) fn percentile(value: f64, p: f64, samples: &Samples, division: Division) -> Found {
+    let Samples {
+        in_order,
+        sorted,
+        above,
+    } = samples;
     let tail = smaller_part(p).ok_or(Refusal::Extreme)?;
-    let above = above(samples, numpy::median(sorted));
-    let batches = division.batches(Some(tail), &above)?;
-    let of_batches: Vec<f64> = parts(samples, batches)
+    let batches = division.batches(Some(tail), above)?;
+    let of_batches: Vec<f64> = parts(in_order, batches)
         .map(|part| {
             let mut part = part.to_vec();
             numpy::sort(&mut part);
@@ -225,7 +234,7 @@ pub(super) fn percentile(
     let centre = numpy::percentile(sorted, p);
     let error = section(centre, &of_batches)?;
     let n_eff = super::independent::error_of_logarithm(p, sorted)
-        .and_then(|independent| effective(samples.len(), (error / independent).powi(2)));
+        .and_then(|independent| effective(in_order.len(), (error / independent).powi(2)));
     Ok(around(value, t_quantile(batches) * error, batches, n_eff))
 }
 
@@ -249,5 +258,34 @@ pub(super) fn around(value: f64, half: f64, batches: usize, n_eff: Option<f64>) 
         high: value * half.exp(),
         batches,
         n_eff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests from which on a run has an interval.
+    #[test]
+    fn an_interval_needs_requests_in_proportion_to_its_percentile() {
+        let floor = |percentile: f64| {
+            let tail = smaller_part(percentile)?;
+            match (Division { in_flight: 0.0 }).by_number(0, Some(tail)) {
+                Err(Refusal::FewRequests { needed, .. }) => Some(needed),
+                _ => None,
+            }
+        };
+        let floors = [50.0, 90.0, 99.0, 99.9, 1.0, 100.0].map(floor);
+        assert_eq!(
+            floors,
+            [
+                Some(500),
+                Some(500),
+                Some(2_000),
+                Some(20_000),
+                Some(2_000),
+                None
+            ]
+        );
     }
 }

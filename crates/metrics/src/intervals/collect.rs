@@ -2,14 +2,16 @@
 
 use inferometer_core::{Nanos, Record};
 
-use super::batches::{self, Division, MOST, Weighted, around, section, smaller_part, t_quantile};
+use super::batches::{
+    self, Division, MOST, Samples, Weighted, around, section, smaller_part, t_quantile,
+};
 use super::independent;
 use super::rates::{LoadFacts, Rates};
 use super::sent::Sent;
-use super::{Bounds, Found, IntervalUnit, Intervals, MetricInterval, Refusal, Scope};
+use super::{Found, IntervalUnit, Intervals, MetricInterval, Refusal, Scope};
 use crate::estimate::CONFIDENCE;
 use crate::extras::Latencies;
-use crate::numpy::{self, Position};
+use crate::numpy::Position;
 use crate::passes::Collector;
 use crate::quantiles::{coarse_bucket, coarse_range};
 use crate::{Extras, Kind, Metric, MetricSettings, MetricStats, Spread, Summary};
@@ -71,7 +73,7 @@ impl<'a> IntervalCollector<'a> {
             .filter(|&index| self.sent[index].gaps > 0)
             .collect();
         let enough = Division { in_flight: 0.0 }.by_number(order.len(), None);
-        if enough.is_err() || !self.settings.has(Metric::Itl) {
+        if enough.is_err() || self.refused_by_load().is_some() {
             return;
         }
         order.sort_by_key(|&index| self.sent[index].send);
@@ -103,14 +105,20 @@ impl<'a> IntervalCollector<'a> {
 
     /// Why no number of the run has an interval.
     fn refusal(&self, extras: &Extras) -> Option<Refusal> {
-        let settings = self.settings;
-        let backlog = extras.concurrency.backlog.as_ref();
-        if settings.ramp {
+        let falls_behind = || {
+            let backlog = extras.concurrency.backlog.as_ref();
+            backlog.and_then(crate::Backlog::falls_behind)
+        };
+        self.refused_by_load()
+            .or_else(|| falls_behind().map(|_| Refusal::BacklogGrows))
+    }
+
+    /// Why no number of a run with this load has one.
+    fn refused_by_load(&self) -> Option<Refusal> {
+        if self.settings.ramp {
             Some(Refusal::Ramp)
-        } else if !settings.finite_rate && self.slots().is_none() {
+        } else if !self.settings.finite_rate && self.slots().is_none() {
             Some(Refusal::OneBurst)
-        } else if backlog.and_then(crate::Backlog::falls_behind).is_some() {
-            Some(Refusal::BacklogGrows)
         } else {
             None
         }
@@ -161,7 +169,6 @@ impl Writer<'_> {
         requests: usize,
         found: Found,
     ) {
-        let found = self.refused.map_or(found, Err);
         self.metrics.push(MetricInterval {
             metric,
             unit,
@@ -173,6 +180,11 @@ impl Writer<'_> {
         });
     }
 
+    /// An interval, which is not computed where the whole run is refused.
+    fn unless_refused(&self, found: impl FnOnce() -> Found) -> Found {
+        self.refused.map_or_else(found, Err)
+    }
+
     fn rates(&mut self, summary: &Summary, extras: &Extras) {
         let run = self.run;
         let facts = LoadFacts {
@@ -181,19 +193,23 @@ impl Writer<'_> {
             cap_bound: extras.arrival.cap_bound_share,
             duration_s: summary.duration_s,
         };
-        let rates = Rates::of(&run.sent, facts, self.division);
+        let rates = match self.refused {
+            None => Ok(Rates::of(&run.sent, facts, self.division)),
+            Some(why) => Err(why),
+        };
+        let rates = rates.as_ref().map_err(|why| *why);
         let n = run.sent.len();
         let value = summary.request_throughput;
-        let found = rates.of_kind(value, |one| one.ok);
+        let found = rates.and_then(|rates| rates.of_kind(value, |one| one.ok));
         let unit = IntervalUnit::RequestsPerSecond;
         self.push("request_throughput".to_owned(), unit, value, n, found);
         if let Some(value) = summary.request_goodput {
-            let found = rates.of_kind(value, |one| one.good);
+            let found = rates.and_then(|rates| rates.of_kind(value, |one| one.good));
             self.push("request_goodput".to_owned(), unit, value, n, found);
         }
         if summary.kind == Kind::Generation && summary.total_output_tokens > 0 {
             let value = summary.output_throughput;
-            let found = rates.interval(value, |one| f64::from(one.tokens));
+            let found = rates.and_then(|rates| rates.interval(value, |one| f64::from(one.tokens)));
             let unit = IntervalUnit::TokensPerSecond;
             self.push("output_throughput".to_owned(), unit, value, n, found);
         }
@@ -201,7 +217,7 @@ impl Writer<'_> {
 
     /// Mean, median and percentiles of a latency.
     fn latency(&mut self, stats: &MetricStats) {
-        let samples = Samples::of(&self.run.sent, |one| one.latency(stats.metric));
+        let samples = samples(&self.run.sent, |one| one.latency(stats.metric));
         let name = stats.metric.key();
         self.mean(format!("mean_{name}_ms"), stats.mean_ms, &samples);
         for Asked { key, p, value } in asked(stats) {
@@ -227,9 +243,9 @@ impl Writer<'_> {
                 continue;
             };
             let samples = if name == "ttft_ms" {
-                Samples::of(sent, |one| one.ttft + one.wait)
+                samples(sent, |one| one.ttft + one.wait)
             } else {
-                Samples::of(sent, |one| one.e2el + one.wait)
+                samples(sent, |one| one.e2el + one.wait)
             };
             self.mean(format!("response.{name}.mean"), mean, &samples);
             for (p, value) in [(50.0, p50), (90.0, p90), (99.0, p99)] {
@@ -239,18 +255,18 @@ impl Writer<'_> {
     }
 
     fn mean(&mut self, metric: String, value: f64, samples: &Samples) {
-        let found = batches::mean(value, &samples.weighted(), self.division);
+        let found =
+            self.unless_refused(|| batches::mean(value, &samples.weighted(), self.division));
         let n = samples.in_order.len();
         self.push(metric, IntervalUnit::Milliseconds, value, n, found);
     }
 
     fn percentile(&mut self, metric: String, p: f64, value: f64, samples: &Samples) {
-        let Samples { in_order, sorted } = samples;
-        let found = batches::percentile(value, p, in_order, sorted, self.division);
+        let found = self.unless_refused(|| batches::percentile(value, p, samples, self.division));
         let unit = IntervalUnit::Milliseconds;
-        self.push(metric, unit, value, in_order.len(), found);
+        self.push(metric, unit, value, samples.in_order.len(), found);
         if let Some(last) = self.metrics.last_mut() {
-            last.if_independent = independent::bounds(p, sorted, MS);
+            last.if_independent = independent::bounds(p, &samples.sorted, MS);
         }
     }
 
@@ -265,12 +281,12 @@ impl Writer<'_> {
             })
             .collect();
         let n = samples.len();
-        let found = batches::mean(stats.mean_ms, &samples, self.division);
+        let found = self.unless_refused(|| batches::mean(stats.mean_ms, &samples, self.division));
         let means: Vec<f64> = samples.iter().map(|one| one.sum / one.count).collect();
         let above = batches::above_median(&means);
         self.push("mean_itl_ms".to_owned(), unit, stats.mean_ms, n, found);
         for Asked { key, p, value } in asked(stats) {
-            let found = self.gap_percentile(p, value, &above);
+            let found = self.unless_refused(|| self.gap_percentile(p, value, &above));
             self.push(format!("{key}_itl_ms"), unit, value, n, found);
         }
     }
@@ -288,10 +304,7 @@ impl Writer<'_> {
             .collect();
         let error = section(value_ms / MS, &of_batches)?;
         let half = t_quantile(batches) * error;
-        Ok(Bounds {
-            n_eff: None,
-            ..around(value_ms, half, batches, None)
-        })
+        Ok(around(value_ms, half, batches, None))
     }
 }
 
@@ -317,28 +330,10 @@ fn asked(stats: &MetricStats) -> impl Iterator<Item = Asked> {
     std::iter::once(median).chain(others)
 }
 
-/// One latency of the requests that have it, in seconds.
-struct Samples {
-    in_order: Vec<f64>,
-    sorted: Vec<f64>,
-}
-
-impl Samples {
-    fn of(sent: &[Sent], latency: impl Fn(&Sent) -> f64) -> Self {
-        let in_order: Vec<f64> = sent
-            .iter()
-            .map(latency)
-            .filter(|value| value.is_finite())
-            .collect();
-        let mut sorted = in_order.clone();
-        numpy::sort(&mut sorted);
-        Self { in_order, sorted }
-    }
-
-    fn weighted(&self) -> Vec<Weighted> {
-        let one = |&sum: &f64| Weighted { sum, count: 1.0 };
-        self.in_order.iter().map(one).collect()
-    }
+/// One latency of the requests that have it.
+fn samples(sent: &[Sent], latency: impl Fn(&Sent) -> f64) -> Samples {
+    let all = sent.iter().map(latency);
+    Samples::of(all.filter(|value| value.is_finite()).collect())
 }
 
 /// Gaps of a batch by size, in steps of 0.02 %: fine against the spread between batches.
@@ -381,7 +376,7 @@ impl Histogram {
                 if (rank as u64) < before + held {
                     let (start, shift) = coarse_range(bucket);
                     let part = (rank as u64 - before) as f64 / held as f64;
-                    return (start as f64 + part * f64::from(1_u32 << shift)) / 1e9;
+                    return (start as f64 + part * (1_u64 << shift) as f64) / 1e9;
                 }
                 before += held;
             }

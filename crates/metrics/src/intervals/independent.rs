@@ -3,7 +3,7 @@
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::IfIndependent;
-use crate::estimate::CONFIDENCE;
+use crate::estimate::{CONFIDENCE, NORMAL};
 
 /// Confidence of the early-stopping estimate.
 const EARLY_STOPPING: f64 = 0.99;
@@ -19,7 +19,7 @@ impl Ranks {
     /// (counted from 0) is above it only if X ≤ low, and that of rank `high` below it only if
     /// X > high.
     fn of(n: usize, fraction: f64) -> Option<Self> {
-        let below = Binomial::new(fraction, n as u64).ok()?;
+        let below = Binomial::new(fraction, n as u64).ok().filter(|_| n > 0)?;
         let tail = (1.0 - CONFIDENCE) / 2.0;
         let low = below.inverse_cdf(tail) as usize;
         let high = below.inverse_cdf(1.0 - tail) as usize;
@@ -30,13 +30,15 @@ impl Ranks {
     }
 }
 
+/// A percentile as a fraction; `None` for 0 and 100.
+fn fraction(p: f64) -> Option<f64> {
+    Some(p / 100.0).filter(|fraction| *fraction > 0.0 && *fraction < 1.0)
+}
+
 /// The bounds of percentile `p` of `sorted` samples, multiplied by `scale`.
 pub(super) fn bounds(p: f64, sorted: &[f64], scale: f64) -> Option<IfIndependent> {
     let n = sorted.len();
-    let fraction = p / 100.0;
-    if n == 0 || !(fraction > 0.0 && fraction < 1.0) {
-        return None;
-    }
+    let fraction = fraction(p)?;
     let ranks = Ranks::of(n, fraction)?;
     let at = |rank: usize| sorted.get(rank).map(|value| value * scale);
     let found = IfIndependent {
@@ -64,11 +66,9 @@ fn over_limit(n: usize, q: f64) -> Option<usize> {
 /// Standard error of the logarithm of a percentile if the samples were independent: the width of the
 /// order-statistic interval in standard errors.
 pub(super) fn error_of_logarithm(p: f64, sorted: &[f64]) -> Option<f64> {
-    /// Standard errors between the ends of a 95 % interval.
-    const WIDTH: f64 = 2.0 * 1.959_963_985;
-    let bounds = bounds(p, sorted, 1.0)?;
-    let (low, high) = (bounds.low?, bounds.high?);
-    (low > 0.0 && high > low).then(|| (high / low).ln() / WIDTH)
+    let ranks = Ranks::of(sorted.len(), fraction(p)?)?;
+    let (low, high) = (*sorted.get(ranks.low?)?, *sorted.get(ranks.high?)?);
+    (low > 0.0 && high > low).then(|| (high / low).ln() / (2.0 * NORMAL))
 }
 
 #[cfg(test)]

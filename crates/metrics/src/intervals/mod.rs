@@ -21,7 +21,6 @@ mod sent;
 
 use serde::{Deserialize, Serialize};
 
-pub use batches::requests_for_interval;
 pub(crate) use collect::IntervalCollector;
 
 /// Intervals of the numbers of one run: the object `inferometer.intervals` of a result.
@@ -62,7 +61,7 @@ pub struct MetricInterval {
     /// The interval. Absent where there is none; then `refused` says why.
     #[serde(flatten)]
     pub bounds: Option<Bounds>,
-    /// Why there is no interval.
+    /// The reason for a missing interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
     /// What textbook formulas give, which hold only if requests were independent. For percentiles of

@@ -16,9 +16,8 @@
 use super::batches::{Division, TotalVariance, above_median, around, t_quantile};
 use super::sent::Sent;
 use super::{Found, Refusal};
+use crate::estimate::NORMAL;
 
-/// Standard errors of a normal distribution at 95 %.
-const NORMAL: f64 = 1.959_963_985;
 /// Requests within and beyond the limits that a fraction needs in an open loop.
 const FEWEST_OF_A_KIND: usize = 20;
 /// Mean number of busy slots, as a fraction, from which on the slots of a closed loop count as full.

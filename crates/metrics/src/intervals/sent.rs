@@ -3,8 +3,8 @@
 use inferometer_core::{Nanos, Record};
 
 use crate::summarise::meets;
-use crate::times::{Times, last_instant};
-use crate::{Kind, Metric, MetricSettings};
+use crate::times::{Times, counts_gaps, last_instant};
+use crate::{Metric, MetricSettings};
 
 /// What intervals need of one request that was sent: some 70 bytes. Spans are in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl Sent {
         sent.tokens = record.output_tokens;
         let (ttft, tpot) = times.judged(tpot, record, settings);
         sent.good = meets(&settings.goodput, ttft, tpot, times.latency);
-        if counts_gaps(record, settings) {
+        if settings.shows(Metric::Itl) && counts_gaps(record, settings) {
             for gap in record.gaps() {
                 sent.gaps += 1;
                 sent.gaps_ns += gap.0;
@@ -81,9 +81,4 @@ impl Sent {
             Metric::E2elIncludingClientQueue => self.e2el + self.queue,
         }
     }
-}
-
-/// As in the summary: the gaps within an answer in one piece are unknown, and 0 with vLLM.
-fn counts_gaps(record: &Record, settings: &MetricSettings) -> bool {
-    settings.kind == Kind::Generation && (settings.as_vllm || !record.is_in_one_piece())
 }

@@ -1,6 +1,6 @@
 //! How often the intervals of synthetic runs contain the true value.
 
-use inferometer_metrics::analyse_with_intervals;
+use inferometer_metrics::analyse;
 
 use crate::runs::{Scenario, truth};
 
@@ -51,7 +51,7 @@ pub(crate) fn study(scenario: &Scenario, runs: usize, seed: u64) -> Vec<Coverage
     let mut seen: Vec<Vec<Seen>> = vec![Vec::with_capacity(runs); METRICS.len()];
     for run in 0..runs as u64 {
         let records = scenario.run(seed * 1_000_000 + run);
-        let analysis = analyse_with_intervals(&records, &settings);
+        let analysis = analyse(&records, &settings);
         for (metric, seen) in METRICS.iter().zip(&mut seen) {
             let entries = &analysis.intervals.metrics;
             if let Some(entry) = entries.iter().find(|entry| entry.metric == *metric) {

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use inferometer_core::Nanos;
-use inferometer_metrics::{Extras, Metric, analyse};
+use inferometer_metrics::{Analysis, Extras, Metric, analyse};
 
 use crate::verdict::{Run, count_prompts};
 
@@ -18,7 +18,7 @@ fn deviation(client: u32, server: u32, tolerance: u32) -> f64 {
     let mut run = Run::clean();
     count_prompts(&mut run, client, server);
     run.metrics.prompt_tolerance = Some(tolerance);
-    let (_, extras) = analyse(&run.records, &run.metrics);
+    let Analysis { extras, .. } = analyse(&run.records, &run.metrics);
     extras.tokens.prompts.unwrap().deviation
 }
 
@@ -42,7 +42,9 @@ fn a_prompt_that_is_not_believed_is_not_compared() {
     let mut run = Run::clean();
     count_prompts(&mut run, 100, 10);
     run.each(1, |record| record.usage.cached_tokens = Some(90));
-    let (summary, extras) = analyse(&run.records, &run.metrics);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&run.records, &run.metrics);
     assert_eq!(summary.total_input_tokens, 100 * run.records.len() as u64);
     assert!(extras.tokens.prompts.is_none());
     assert!(codes(&run).contains(&"usage_impossible".to_owned()));
@@ -76,7 +78,9 @@ fn notes(extras: &Extras) -> Vec<&str> {
 }
 
 fn tpot(run: &Run) -> (Option<f64>, Extras) {
-    let (summary, extras) = analyse(&run.records, &run.metrics);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&run.records, &run.metrics);
     let mut stats = summary.stats.into_iter();
     let stats = stats.find(|stats| stats.metric == Metric::Tpot);
     let stats = stats.filter(|stats| stats.samples > 0);
@@ -109,7 +113,7 @@ fn tokens_that_did_not_come_have_no_part_in_tpot() {
 fn output_of_an_unknown_kind_is_noted() {
     let mut run = Run::clean();
     run.records[3].unknown_output = Some("thoughts".into());
-    let (_, extras) = analyse(&run.records, &run.metrics);
+    let Analysis { extras, .. } = analyse(&run.records, &run.metrics);
     let note = extras
         .notes
         .iter()

@@ -107,7 +107,7 @@ fn a_token_that_ends_an_answer_is_no_disagreement() {
             record.usage.completion_tokens = Some(usage);
             record.tokenizer_output_tokens = Some(own);
         });
-        let (_, extras) = analyse(&run.records, &run.metrics);
+        let extras = analyse(&run.records, &run.metrics).extras;
         let agreement = extras.tokens.usage_against_tokenizer.unwrap();
         let codes: Vec<String> = run.verdict().reasons.into_iter().map(|r| r.code).collect();
         (agreement.end_tokens, agreement.retokenised, codes)

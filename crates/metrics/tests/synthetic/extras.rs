@@ -3,7 +3,7 @@
 use inferometer_core::{Choices, Event, EventKind, Nanos, Outcome, Record};
 use inferometer_metrics::traffic::{Traffic, TrafficSettings};
 use inferometer_metrics::{
-    Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise,
+    Analysis, Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise,
 };
 
 use crate::support::{MS, clean_run, open_loop};
@@ -120,7 +120,9 @@ fn choices_side_by_side_do_not_make_tokens_faster() {
     });
     let records = vec![record];
     let tpot = |settings: &MetricSettings| {
-        let (summary, extras) = analyse(&records, settings);
+        let Analysis {
+            summary, extras, ..
+        } = analyse(&records, settings);
         let codes: Vec<String> = extras.notes.into_iter().map(|note| note.code).collect();
         let stats = summary
             .stats
@@ -170,7 +172,9 @@ fn failures_are_misses_in_the_goodput() {
         goodput: vec![(Slo::Ttft, 1000.0), (Slo::E2el, 5000.0)],
         ..open_loop()
     };
-    let (summary, extras) = analyse(&records, &settings);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&records, &settings);
     let goodput = extras.goodput.unwrap();
     assert_eq!((goodput.counted, goodput.good), (98, 88));
     assert_eq!(goodput.attainment, 88.0 / 98.0);
@@ -282,7 +286,9 @@ fn extras_survive_json_and_an_empty_run_works() {
     assert!(text.contains(r#""p99.9":"#));
     assert_eq!(serde_json::from_str::<Extras>(&text).unwrap(), before);
     let nothing: Vec<Record> = Vec::new();
-    let (summary, extras) = analyse(&nothing, &settings);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&nothing, &settings);
     assert_eq!(
         (
             summary.duration_s,
@@ -296,7 +302,9 @@ fn extras_survive_json_and_an_empty_run_works() {
         due: ms(5),
         ..Record::default()
     }];
-    let (summary, extras) = analyse(&unsent, &settings);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&unsent, &settings);
     assert_eq!(
         (summary.failed, summary.not_sent, extras.not_sent),
         (0, 1, 1)
@@ -314,7 +322,9 @@ fn pooling_measures_the_whole_answer_only() {
         selected: Metric::ALL.to_vec(),
         ..open_loop()
     };
-    let (summary, extras) = analyse(&records, &settings);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&records, &settings);
     let metrics: Vec<_> = summary.stats.iter().map(|stats| stats.metric).collect();
     assert_eq!(metrics, [Metric::E2el]);
     assert_eq!(
@@ -341,7 +351,11 @@ fn analyse_gives_what_summarise_and_extras_give() {
         cap: Some(4),
         ..open_loop()
     };
-    let (summary, all) = analyse(&records, &settings);
+    let Analysis {
+        summary,
+        extras: all,
+        ..
+    } = analyse(&records, &settings);
     assert_eq!(summary, summarise(&records, &settings));
     assert_eq!(all, extras(&records, &settings));
 }
@@ -359,7 +373,9 @@ fn answers_that_are_not_streamed_have_no_time_to_first_token() {
         selected: vec![Metric::Ttft, Metric::Tpot, Metric::E2el],
         ..open_loop()
     };
-    let (summary, extras) = analyse(&&records[..], &settings);
+    let Analysis {
+        summary, extras, ..
+    } = analyse(&&records[..], &settings);
     let samples: Vec<usize> = summary.stats.iter().map(|stat| stat.samples).collect();
     assert_eq!(samples, [0, 0, 2]);
     assert_eq!(summary.stats[2].mean_ms, 500.0);
@@ -381,7 +397,11 @@ fn an_answer_in_one_piece_has_no_time_per_token() {
         ..open_loop()
     };
     let settings = limits(Slo::Tpot, 1.0);
-    let (summary, own) = analyse(&records, &settings);
+    let Analysis {
+        summary,
+        extras: own,
+        ..
+    } = analyse(&records, &settings);
     let samples = |summary: &inferometer_metrics::Summary| {
         let stats = summary.stats.iter();
         stats.map(|stats| stats.samples).collect::<Vec<_>>()
@@ -398,7 +418,7 @@ fn an_answer_in_one_piece_has_no_time_per_token() {
         as_vllm: true,
         ..settings
     };
-    let (summary, _) = analyse(&records, &as_vllm);
+    let Analysis { summary, .. } = analyse(&records, &as_vllm);
     assert_eq!(samples(&summary), [3, 2, 9]);
     assert_eq!(summary.stats[1].mean_ms, 0.0);
     assert_eq!(summary.request_goodput, Some(3.0 / summary.duration_s));

@@ -2,7 +2,9 @@
 
 use inferometer_core::Level::{Caution, Invalid};
 use inferometer_core::{ClientHealth, Event, Level, Nanos, Outcome, Record, Throttling, Verdict};
-use inferometer_metrics::{Limit, MetricSettings, RULES, Rule, VerdictSettings, analyse, judge};
+use inferometer_metrics::{
+    Analysis, Limit, MetricSettings, RULES, Rule, VerdictSettings, analyse, judge,
+};
 
 use crate::support::{MS, clean_run, healthy, open_loop, verdict_settings};
 
@@ -33,7 +35,9 @@ impl Run {
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
-        let (summary, extras) = analyse(&self.records, &self.metrics);
+        let Analysis {
+            summary, extras, ..
+        } = analyse(&self.records, &self.metrics);
         judge(&summary, &extras, &self.health, &self.settings)
     }
 
@@ -486,7 +490,7 @@ fn harmless_perturbations_have_no_findings() {
 fn too_few_samples_for_the_default_percentile_are_only_noted() {
     let run = Run::of(clean_run(100, 4.0, 3));
     assert_eq!(run.verdict(), Verdict::default());
-    let (_, extras) = analyse(&run.records, &run.metrics);
+    let Analysis { extras, .. } = analyse(&run.records, &run.metrics);
     assert_eq!(extras.notes[0].code, "few_samples");
 }
 

@@ -2,17 +2,12 @@
 
 use serde_json::Value;
 
+use inferometer_decide::{Decision, Direction};
+
 use crate::Lang;
+use crate::decision::word;
 use crate::format::significant;
 use crate::visualize::Run;
-
-/// Which direction is an improvement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Better {
-    Higher,
-    Lower,
-    Neither,
-}
 
 /// Latencies from the due instant, in our own part of a result.
 pub(super) const RESPONSE: &str = "inferometer.extras.response";
@@ -39,41 +34,6 @@ pub(super) fn label(key: &str) -> String {
         }
     }
     key.to_owned()
-}
-
-/// What the runs say about a difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    Better,
-    Worse,
-    CannotTell,
-    /// Neither direction is an improvement, or a number is missing.
-    Nothing,
-}
-
-impl Decision {
-    pub(super) const fn of(better: bool) -> Self {
-        if better { Self::Better } else { Self::Worse }
-    }
-
-    const fn word(self, lang: Lang) -> &'static str {
-        match self {
-            Self::Better => lang.pick("better", "更好"),
-            Self::Worse => lang.pick("worse", "更差"),
-            Self::CannotTell => lang.pick("cannot tell", "无法判断"),
-            Self::Nothing => "",
-        }
-    }
-}
-
-impl From<Decision> for Value {
-    fn from(decision: Decision) -> Self {
-        match decision {
-            Decision::Nothing => Self::Null,
-            Decision::CannotTell => "cannot_tell".into(),
-            decided => decided.word(Lang::En).into(),
-        }
-    }
 }
 
 pub(super) fn letter(index: usize) -> String {
@@ -105,17 +65,11 @@ pub(super) fn setting_text(value: &Value) -> String {
     }
 }
 
-/// The direction of a number. A number of samples follows from the plan, and
-/// says nothing about the server.
-pub(super) fn better(key: &str) -> Better {
-    if key.ends_with(".samples") {
-        Better::Neither
-    } else if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
-        Better::Higher
-    } else if key.ends_with("_ms") || key.contains("_ms.") || key == "failed" {
-        Better::Lower
-    } else {
-        Better::Neither
+/// The direction of a number. Failures have one here, where no ratio is needed.
+pub(super) fn better(key: &str) -> Option<Direction> {
+    match key {
+        "failed" => Some(Direction::Lower),
+        _ => Direction::of(key),
     }
 }
 
@@ -127,12 +81,15 @@ pub(super) fn signed(value: Option<f64>, unit: &str) -> String {
 }
 
 /// The relative difference, with what can be said about it.
-pub(super) fn relative_text(percent: Option<f64>, decision: Decision, lang: Lang) -> String {
+pub(super) fn relative_text(
+    percent: Option<f64>,
+    decision: Option<Decision>,
+    lang: Lang,
+) -> String {
     let Some(value) = percent else {
         return "–".to_owned();
     };
     let sign = if value > 0.0 { "+" } else { "" };
-    format!("{sign}{value:.1} % {}", decision.word(lang))
-        .trim_end()
-        .to_owned()
+    let word = decision.map_or("", |decision| word(decision, lang));
+    format!("{sign}{value:.1} % {word}").trim_end().to_owned()
 }

@@ -1,6 +1,6 @@
 //! How precise the numbers of the table are: one line per metric.
 
-use inferometer_metrics::{Intervals, MetricInterval};
+use inferometer_metrics::{Intervals, Metric, MetricInterval};
 
 use super::entries::Block;
 use crate::Lang;
@@ -95,14 +95,13 @@ impl<'a> Row<'a> {
             "output_throughput" => (RATES, "tok/s".to_owned()),
             key => {
                 let (statistic, metric) = key.strip_suffix("_ms")?.split_once('_')?;
-                let group = match metric {
-                    "ttft" => "  TTFT",
-                    "tpot" => "  TPOT",
-                    "itl" => "  ITL",
-                    "e2el" => "  E2EL",
-                    "client_queue_time" => "  Client queue",
-                    "e2el_including_client_queue" => "  E2EL incl. queue",
-                    _ => return None,
+                let group = match Metric::from_key(metric)? {
+                    Metric::Ttft => "  TTFT",
+                    Metric::Tpot => "  TPOT",
+                    Metric::Itl => "  ITL",
+                    Metric::E2el => "  E2EL",
+                    Metric::ClientQueueTime => "  Client queue",
+                    Metric::E2elIncludingClientQueue => "  E2EL incl. queue",
                 };
                 (group, statistic.replace('p', "P"))
             }

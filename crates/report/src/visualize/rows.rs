@@ -6,7 +6,7 @@ use inferometer_metrics::{Metric, has_answers, measured, samples_needed};
 use serde_json::Value;
 
 /// One run in vLLM's keys, plus `input_len`, `output_len`, `filename`.
-pub type Row = IndexMap<String, Value>;
+pub use inferometer_decide::Row;
 
 /// Keys of vLLM's result file that hold text; any other text is metadata.
 const NOT_METADATA: [&str; 18] = [
@@ -158,7 +158,7 @@ impl Run {
 
     /// A number of ours by its path, such as `inferometer.extras.concurrency.mean`.
     pub(crate) fn own_number(&self, path: &str) -> Option<f64> {
-        own_number(&self.row, path)
+        inferometer_decide::number(&self.row, path)
     }
 
     /// True when at least one request was answered.
@@ -240,7 +240,9 @@ impl Run {
         // Our own results always have it, whatever metrics were asked for.
         let stat = percentile.map_or("mean".to_owned(), |percentile| format!("p{percentile}"));
         let own = format!("inferometer.extras.service.e2el_ms.{stat}");
-        if let Some(value) = own_number(&self.row, &own).filter(|_| self.has_answers()) {
+        if let Some(value) =
+            inferometer_decide::number(&self.row, &own).filter(|_| self.has_answers())
+        {
             return Some(value);
         }
         let mut ms: Vec<f64> = self
@@ -301,7 +303,7 @@ impl Run {
     /// Mean number of requests in flight in a closed loop as a fraction of its cap, where known.
     /// Below 1 by what the start and the end of the run, where not all slots are busy, take of it.
     pub(crate) fn busy_slots(&self) -> Option<f64> {
-        let mean = own_number(&self.row, "inferometer.extras.concurrency.mean")?;
+        let mean = inferometer_decide::number(&self.row, "inferometer.extras.concurrency.mean")?;
         let cap = self.concurrency.filter(|_| self.is_closed_loop())?;
         Some(mean / cap)
     }
@@ -350,21 +352,12 @@ fn number(row: &Row, key: &str) -> Option<f64> {
     .filter(|value: &f64| value.is_finite())
 }
 
-/// A number of ours by its path with dots: nested in a result, a column of a table.
-fn own_number(row: &Row, path: &str) -> Option<f64> {
-    let mut parts = path.split('.');
-    let nested = parts
-        .next()
-        .and_then(|first| parts.try_fold(row.get(first)?, |value, key| value.get(key)));
-    nested.and_then(Value::as_f64).or_else(|| number(row, path))
-}
-
 /// The length of all prompts (`part` "input") or answers ("output") in tokens, where the data of
 /// the run say that it is the same: the range in our own result, in a file or a table, else the list
 /// of single requests. A total that is a multiple of the number of requests says nothing.
 fn equal_length(row: &Row, part: &str) -> Option<f64> {
     let place = |end: &str| format!("inferometer.extras.token_lengths.{part}.{end}");
-    let end = |end: &str| own_number(row, &place(end));
+    let end = |end: &str| inferometer_decide::number(row, &place(end));
     if let (Some(min), Some(max)) = (end("min"), end("max")) {
         return (min == max).then_some(min);
     }
