@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use inferometer_core::redact::{redact_url, register_arguments};
+use inferometer_core::redact::redact_url;
 
 use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup};
 use crate::error::CampaignError;
@@ -112,6 +112,7 @@ pub fn ab_campaign(options: &AbOptions) -> Result<Campaign, CampaignError> {
         notes,
     };
     campaign.check()?;
+    campaign.register_secrets();
     Ok(campaign)
 }
 
@@ -128,7 +129,6 @@ impl Side {
             AbSide::Url(url) => (url.clone(), None),
             AbSide::Command { command, url } => {
                 let command = words(&format!("--{name}-cmd"), command)?;
-                register_arguments(&command);
                 let listens_at = url.clone().unwrap_or_else(|| server_url(&command, &[]));
                 (listens_at, Some(command))
             }
